@@ -1,0 +1,76 @@
+"""What every message has: a trace context; what every request has: an id and somewhere to answer.
+
+A request gets exactly one reply, `Ok` or `Failed` (or a named result that extends `Reply`), also on failure.
+Streams of many small items travel as frames (see `flora.actors.link`): one frame under way per pair of actors
+and direction, the next one filling meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flora.messages.ids import ReqId
+
+Address = Any
+"""A `thespian.actors.ActorAddress`; named here so that messages need not import the actor library."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceContext:
+    """Which trace a message belongs to. Made at the border (gateway event, HTTP request, cron run, deploy)."""
+
+    trace_id: str  # 32 hex digits, as in W3C Trace Context
+    span_id: str = ""  # 16 hex digits of the sending hop; empty at the border
+    sampled: bool = False  # errors and slow traces are kept whatever this says
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Base of everything actors send each other."""
+
+    trace: TraceContext | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Message):
+    """A message that is answered by exactly one reply with the same `req_id`."""
+
+    req_id: ReqId
+    reply_to: Address | None = None  # None: the sender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Message):
+    """Base of everything that answers a request."""
+
+    req_id: ReqId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ok(Reply):
+    """The request was carried out. `value` is plain data, its shape documented at the request."""
+
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Reply):
+    """The request was refused or failed. `code` is one of `flora.messages.errors`; `message` is for a person."""
+
+    code: str
+    message: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame(Message):
+    """One batch on the link between two actors, in one direction.
+
+    A frame with items is acknowledged by the peer's next frame (`ack == number`), which may be empty.
+    """
+
+    number: int  # 1, 2, 3 … per link and direction; 0 for a bare acknowledgement, which is itself never acknowledged
+    ack: int  # number of the last frame received from the peer; 0 before the first
+    epoch: str  # changes when either end restarts; frames of another epoch are ignored

@@ -1,0 +1,127 @@
+"""Front-end → deployer → compiler, router, worker.
+
+Deploy → Ok(value=deployment dict) | Failed.   The deployer compiles (Compile → Ok), loads (LoadGuild to the router, which passes
+it to the worker as LoadIsolate), and stores; one deploy per guild at a time, with a definite end whatever the client does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flora.messages.base import Request
+from flora.messages.ids import GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of a project or one source map."""
+
+    path: str
+    contents: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployActor:
+    """Who deployed. `kind` is session, token or system."""
+
+    kind: str
+    user_id: str | None = None
+    username: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """The script a guild runs, as stored in table `deployments`."""
+
+    guild_id: GuildId
+    entry: str
+    bundle: str
+    files: tuple[SourceFile, ...] | None = None
+    source_map: SourceFile | None = None
+    created_at: datetime | None = None  # aware UTC; None before it is stored
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deploy(Request):
+    """Make this the guild's script. At least one of `files` and `bundle` is given; both are checked by the front-end.
+
+    Ok.value: {"guild_id", "entry", "created_at", "updated_at"} (RFC 3339).
+    Failed: BUNDLE_FAILED (no revision recorded), LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY (failed revision recorded, old
+    script still live), STORAGE_ERROR (old script live again), UNAVAILABLE.
+    """
+
+    guild_id: GuildId
+    entry: str
+    files: tuple[SourceFile, ...] | None
+    bundle: str | None
+    source_map: SourceFile | None
+    source: str  # cli, webui, bootstrap, api, unknown
+    actor: DeployActor
+    build_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetDeployment(Request):
+    """Ok.value: the answer of GET /api/deployments/{guild} as a plain dict. Failed: NOT_FOUND."""
+
+    guild_id: GuildId
+    include_bundle: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListDeployments(Request):
+    """Ok.value: [{"guild_id", "entry", "created_at", "updated_at"}, …]; never bundles."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreDeployments(Request):
+    """Runtime → deployer at boot: load every stored deployment. Ok.value: {"restored": n, "failed": {guild: message}}."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadGuilds(Request):
+    """Router → deployer: these guilds lost their isolate; load their stored deployments again. Ok.value as RestoreDeployments."""
+
+    guild_ids: tuple[GuildId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compile(Request):
+    """Deployer → compiler. Ok.value: a `Compiled`. Failed: BUNDLE_FAILED with file, line, column where known."""
+
+    guild_id: GuildId
+    entry: str
+    files: tuple[SourceFile, ...] | None
+    bundle: str | None
+    source_map: SourceFile | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What the compiler made. `script` is what an isolate runs: the text between the braces of an async function, strict,
+    without import or export; `source_map` maps it to the author's files (version 3 JSON), or None."""
+
+    script: str
+    source_map: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadGuild(Request):
+    """Deployer → router: run this in the guild's isolate, beside the old one until it has loaded.
+
+    Ok.value: {"worker": id, "replaced": bool}. Failed: LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY, UNAVAILABLE …; the old one stays.
+    """
+
+    guild_id: GuildId
+    script: str
+    source_map: str | None
+    restore: bool = False  # True: after a worker died or at boot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadGuild(Request):
+    """Deployer → router: stop the guild's isolate and forget its route. Unknown guild: Ok."""
+
+    guild_id: GuildId

@@ -1,0 +1,104 @@
+"""Gateway ↔ router, gateway ↔ worker, gateway ↔ front-end.
+
+Gateway → router   GatewayFrame: script events in gateway order. Router → gateway: GatewayControl, which acknowledges
+                   them and says which guild wants which events.
+Worker → gateway   RestFrame: REST calls of guild scripts. Gateway → worker: RestResultsFrame.
+Anybody → gateway  CheckGuildAccess → Ok | Failed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flora.messages.base import Frame, Message, Request
+from flora.messages.ids import GuildId, UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayFrame(Frame):
+    """Events, column by column: entry i of each column belongs to one event.
+
+    Columns of plain values, because a tuple of thousands of small objects costs ten times as much to pickle.
+    """
+
+    first_seq: int  # event i has sequence number first_seq + i; no gaps; unique per gateway epoch
+    guild_ids: tuple[str, ...]  # "" for events of no guild (`ready`)
+    names: tuple[str, ...]  # script event names
+    payloads: tuple[str, ...]  # script payloads as JSON text, encoded once, never decoded before V8
+    received_us: tuple[int, ...]  # time.time_ns() // 1000 when the gateway read it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayControl(Frame):
+    """What the gateway may let through: per guild, the events that its script handles."""
+
+    subscriptions: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (guild id, event names); no names: forget the guild
+    replaces_all: bool = False  # True: guilds not listed here are forgotten
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestFrame(Frame):
+    """REST calls of guild scripts, each a plain tuple so that a batch pickles fast.
+
+    (call_id, guild_id, method, route, scope, body, query, reason, retry)
+
+    call_id   int, unique per worker epoch
+    method    "GET" | "POST" | "PATCH" | "PUT" | "DELETE"
+    route     path below the API base, ids already in it: "/channels/1/messages"
+    scope     what must belong to the guild: () | (("channel", id), …) | (("guild", id),) | (("webhook", id),)
+    body      JSON text or None
+    query     ((key, value), …)
+    reason    audit-log reason or None
+    retry     True: a read, may be tried again
+    """
+
+    calls: tuple[tuple[int, str, str, str, tuple[tuple[str, str], ...], str | None, tuple[tuple[str, str], ...], str | None, bool], ...]
+    cancelled: tuple[int, ...] = ()  # call ids whose script is gone: drop what has not left
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestResultsFrame(Frame):
+    """(call_id, ok, json): with ok the response body as JSON text ("null" for none), else an error as JSON text.
+
+    Error shape: {"code", "message", "discord_code"?, "status"?}; codes of script-visible errors.
+    """
+
+    results: tuple[tuple[int, bool, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckGuildAccess(Request):
+    """May this user administer this guild? Ok(value=None) or Failed(FORBIDDEN | BAD_REQUEST | DISCORD_…)."""
+
+    guild_id: GuildId
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeMember(Request):
+    """Ok(value={"username": str | None}) for the deploy history; never fails for an unknown member."""
+
+    guild_id: GuildId
+    user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayReady(Message):
+    """To Runtime: the first READY of every shard arrived; events flow."""
+
+    application_id: str
+    bot_user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuildJoined(Message):
+    """To the deployer: GUILD_CREATE of an available guild."""
+
+    guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuildLeft(Message):
+    """To the deployer: GUILD_DELETE that is not an outage."""
+
+    guild_id: GuildId

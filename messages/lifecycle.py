@@ -1,0 +1,56 @@
+"""Runtime ↔ every actor. Start → Ok when it serves; PeersChanged at any time; Drain → Ok; then the library's ActorExitRequest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flora.messages.base import Address, Message, Request
+from flora.messages.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """Where the others are. None: not started yet, or being restarted."""
+
+    runtime: Address | None = None
+    router: Address | None = None
+    gateway: Address | None = None
+    http: Address | None = None
+    deployer: Address | None = None
+    log_book: Address | None = None
+    cron: Address | None = None
+    workers: tuple[tuple[int, Address], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start(Request):
+    """First message to every actor. Ok.value: plain facts for the boot log (the front-end: {"port": int})."""
+
+    settings: Settings
+    peers: Peers
+    name: str  # "worker 0": names the process "flora: worker 0"
+    worker_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeersChanged(Message):
+    """An actor was started or restarted; links to its old address are dead."""
+
+    peers: Peers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(Request):
+    """Take nothing new, finish what runs, within `limit_s`; then Ok, also when something had to be abandoned."""
+
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeSystem(Request):
+    """To Runtime. Ok.value: {"ready": bool, "stage": str, "actors": {name: {"state", "pid", "restarts"}}}."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadMetrics(Request):
+    """To Router (whole system) or Worker (itself). Ok.value: {metric: number}; names of GET /api/metrics/json."""

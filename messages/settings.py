@@ -1,0 +1,97 @@
+"""Settings as the whole system sees them: plain frozen data, sent to each actor when it starts.
+
+Loaded and checked by `flora.storage.config`. Keys, environment names and defaults: README, "Configuration".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MAX_WORKERS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuntimeSettings:
+    """Workers, isolates and their limits. A limit of 0 seconds or milliseconds means no limit."""
+
+    max_workers: int = 4  # clamped to 1…64 by the loader
+    worker_queue_capacity: int = 1024
+    boot_timeout_s: float = 5
+    load_timeout_s: float = 30
+    dispatch_timeout_s: float = 3
+    cron_timeout_s: float = 5
+    migration_timeout_ms: int = 500
+    max_script_bytes: int = 8_388_608
+    max_bundle_files: int = 200
+    max_bundle_total_bytes: int = 1_048_576
+    max_cron_jobs: int = 32
+    rest_timeout_ms: int = 8000
+    guild_concurrency: int = 4
+    guild_overlap: int = 16
+    max_heap_mb: int = 64
+    pin_workers: bool = True
+    show_internal_stack_frames: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
+    """Postgres. An unset `url` means the embedded server; the launcher fills in where it listens."""
+
+    url: str | None = field(default=None, repr=False)
+    max_connections: int = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """Redis or Valkey. An unset `url` means the embedded server; the launcher fills in where it listens."""
+
+    url: str | None = field(default=None, repr=False)
+    pool_size: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiSettings:
+    """The HTTP front-end."""
+
+    address: str = "0.0.0.0"
+    port: int = 3000  # 0: any free port
+    secret: str = field(default="", repr=False)
+    cookie_ttl_secs: int = 2_592_000
+    cookie_secure: bool = False
+    operator_secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscordSettings:
+    """Discord, or the simulated one when there is no token."""
+
+    simulated: bool = True
+    bot_token: str = field(default="", repr=False)
+    client_id: str = ""
+    client_secret: str = field(default="", repr=False)
+    redirect_uri: str = "http://localhost:3000/api/auth/callback"
+    api_base: str = ""  # e.g. https://discord.com/api/v10; the launcher fills in the simulator's
+    intents: tuple[str, ...] = ("all",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsSettings:
+    """Encryption of guild secrets."""
+
+    master_key: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything. `data_dir` is absolute."""
+
+    data_dir: Path
+    log_level: str = "flora::runtime=info,flora=info"
+    runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    database: DatabaseSettings = field(default_factory=DatabaseSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
+    api: ApiSettings = field(default_factory=ApiSettings)
+    discord: DiscordSettings = field(default_factory=DiscordSettings)
+    secrets: SecretsSettings = field(default_factory=SecretsSettings)
+    cluster_secret: bytes = field(default=b"", repr=False)  # signs what actors send each other
