@@ -1,0 +1,111 @@
+"""Signed packets: what actors send each other is checked before it is unpickled.
+
+Thespian sends pickles over TCP and unpickles whatever reaches a port. Its serializer is a module attribute
+(`thespian.system.transport.TCPTransport.serializer`, Thespian 4.0.1), as are its two ready-made acknowledgement
+packets and its receive buffer; `install` replaces all of them, before the actor system starts and in every process that
+talks to it. A packet is the HMAC-SHA-256 of its body under the cluster secret, then the body. One that does not verify is
+refused without being read, and counted; the connection is closed.
+
+Not covered: replay of a recorded packet, and reading along. Between hosts the wire belongs in a private network.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import multiprocessing
+import pickle
+from typing import Any
+
+from thespian.system.transport import TCPTransport, streamBuffer
+
+log = logging.getLogger(__name__)
+
+DIGEST_BYTES = 32
+MAX_PACKET_BYTES = 64 * 1024 * 1024  # eight times the largest request body; a longer announcement is refused unread
+
+
+class RefusedPacket(Exception):
+    """A packet whose signature or announced size is wrong."""
+
+
+class SignedPickle:
+    """Stands where Thespian expects a module with `dumps` and `loads`.
+
+    `refused` is shared by all processes forked after this object was made.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) < DIGEST_BYTES:
+            raise ValueError(f"the cluster secret must have at least {DIGEST_BYTES} bytes")
+        self._secret = secret
+        self._refused = multiprocessing.get_context("fork").Value("Q", 0)
+
+    @property
+    def refused(self) -> int:
+        """Packets refused so far, in all processes of this system on this host."""
+        return int(self._refused.value)
+
+    def dumps(self, message: Any) -> bytes:
+        """The signed packet for a message."""
+        body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        return hmac.digest(self._secret, body, "sha256") + body
+
+    def loads(self, packet: bytes) -> Any:
+        """The message in a packet.
+
+        Raises:
+            RefusedPacket: the signature does not match; nothing was unpickled.
+        """
+        body = memoryview(packet)[DIGEST_BYTES:]
+        if not hmac.compare_digest(hmac.digest(self._secret, body, "sha256"), packet[:DIGEST_BYTES]):
+            self.refuse("wrong signature", len(packet))
+            raise RefusedPacket("wrong signature")
+        return pickle.loads(body)
+
+    def refuse(self, reason: str, size: int) -> None:
+        """Counts a refused packet and says so in the process log."""
+        with self._refused.get_lock():
+            self._refused.value += 1
+        log.warning("packet refused: %s", reason, extra={"action": "packet_refused", "bytes": size})
+
+
+class BoundedReceiveBuffer(streamBuffer.ReceiveBuffer):  # type: ignore[misc]  # Thespian has no type hints
+    """Thespian's receive buffer, refusing announcements of more than `MAX_PACKET_BYTES`."""
+
+    def addMore(self, buf: bytes) -> None:
+        try:
+            super().addMore(buf)
+        except ValueError:
+            _current().refuse("no packet", len(buf))
+            raise
+        if self._size is not None and not 0 < self._size <= MAX_PACKET_BYTES:
+            _current().refuse("announced size out of bounds", self._size)
+            raise RefusedPacket("announced size out of bounds")
+
+    def isDone(self) -> bool:
+        if self._size is None and self._blen > 40:  # Thespian: a size that does not end is a corrupted packet
+            _current().refuse("no packet", self._blen)
+        return bool(super().isDone())
+
+
+def install(secret: bytes) -> SignedPickle:
+    """Makes this process, and all that it forks, speak and accept only packets signed under `secret`."""
+    serializer = SignedPickle(secret)
+    TCPTransport.serializer = serializer
+    TCPTransport.ReceiveBuffer = BoundedReceiveBuffer
+    TCPTransport.ackMsg = streamBuffer.toSendBuffer(streamBuffer.ackPacket, serializer.dumps)
+    TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, serializer.dumps)
+    return serializer
+
+
+def _current() -> SignedPickle:
+    serializer = TCPTransport.serializer
+    assert isinstance(serializer, SignedPickle), "flora.actors.wire.install was not called"
+    return serializer
+
+
+def refused_packets() -> int:
+    """Packets refused so far in this system on this host; 0 where the wire is not installed."""
+    serializer = TCPTransport.serializer
+    return serializer.refused if isinstance(serializer, SignedPickle) else 0
