@@ -17,11 +17,12 @@ import multiprocessing
 import pickle
 from typing import Any
 
-from thespian.system.transport import TCPTransport, streamBuffer
+from thespian.system.transport import IPBase, TCPTransport, streamBuffer
 
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
+MAX_SIZE_DIGITS = 20  # a packet starts with its size in decimal and a '>'
 MAX_PACKET_BYTES = 64 * 1024 * 1024  # eight times the largest request body; a longer announcement is refused unread
 
 
@@ -79,18 +80,22 @@ class BoundedReceiveBuffer(streamBuffer.ReceiveBuffer):  # type: ignore[misc]  #
         except ValueError:
             _current().refuse("no packet", len(buf))
             raise
+        if self._size is None and len(self._buf) > MAX_SIZE_DIGITS:
+            _current().refuse("no packet", len(self._buf))
+            raise RefusedPacket("no packet")
         if self._size is not None and not 0 < self._size <= MAX_PACKET_BYTES:
             _current().refuse("announced size out of bounds", self._size)
             raise RefusedPacket("announced size out of bounds")
 
-    def isDone(self) -> bool:
-        if self._size is None and self._blen > 40:  # Thespian: a size that does not end is a corrupted packet
-            _current().refuse("no packet", self._blen)
-        return bool(super().isDone())
 
+def install(secret: bytes, bind_host: str = "127.0.0.1") -> SignedPickle:
+    """Makes this process, and all that it forks, speak and accept only packets signed under `secret`.
 
-def install(secret: bytes) -> SignedPickle:
-    """Makes this process, and all that it forks, speak and accept only packets signed under `secret`."""
+    Args:
+        secret: At least 32 bytes, the same on every host of the system.
+        bind_host: Where actors listen. Thespian's own choice is every interface; one host needs only loopback.
+    """
+    IPBase.IPActorAddress.bindArgs = property(lambda address: ((bind_host, address.bindname[1]),))
     serializer = SignedPickle(secret)
     TCPTransport.serializer = serializer
     TCPTransport.ReceiveBuffer = BoundedReceiveBuffer

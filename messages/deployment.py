@@ -44,6 +44,35 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeSummary:
+    """How many files of a revision differ from those of its base revision, compared by path and contents."""
+
+    added_files: int
+    removed_files: int
+    modified_files: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """One attempt to deploy, as stored in table `deployment_revisions`; never changed after it is written."""
+
+    revision_id: str  # uuid in its usual text form
+    guild_id: GuildId
+    entry: str
+    bundle: str | None  # None where it was not asked for; never None when it is written
+    status: str  # success, failed
+    deploy_source: str  # cli, webui, bootstrap, api, unknown
+    actor: DeployActor
+    files: tuple[SourceFile, ...] | None = None
+    source_map: SourceFile | None = None
+    deployed_at: datetime | None = None  # aware UTC; None before it is stored
+    error_message: str | None = None
+    build_id: str | None = None
+    base_revision_id: str | None = None
+    change_summary: ChangeSummary | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deploy(Request):
     """Make this the guild's script. At least one of `files` and `bundle` is given; both are checked by the front-end.
 

@@ -17,6 +17,7 @@ class Peers:
     gateway: Address | None = None
     http: Address | None = None
     deployer: Address | None = None
+    compiler: Address | None = None
     log_book: Address | None = None
     cron: Address | None = None
     workers: tuple[tuple[int, Address], ...] = ()

@@ -1,0 +1,83 @@
+"""Router ↔ worker.
+
+Router → worker    DispatchFrame: guild events in gateway order; acknowledged by the worker's next WorkerFrame.
+Worker → router    WorkerFrame: completions, subscriptions, faults; acknowledged by the router's next DispatchFrame.
+Router → worker    LoadIsolate, UnloadIsolate → Ok | Failed.
+Runtime → router   WorkerExited: read its flight recorder, hold its guilds until they are loaded again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flora.messages.base import Frame, Message, Request
+from flora.messages.ids import GuildId
+
+
+class Outcome(StrEnum):
+    """Every way the run of one event can end."""
+
+    OK = "ok"
+    THREW = "threw"
+    NEVER_SETTLED = "never_settled"
+    NOT_A_PROMISE = "not_a_promise"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIED = "died"  # with its isolate or worker, through no timeout of its own
+    NO_ISOLATE = "no_isolate"
+    SHED = "shed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchFrame(Frame):
+    """Events for guilds of one worker, column by column (see GatewayFrame); guild_id "" goes to every isolate."""
+
+    seqs: tuple[int, ...]
+    guild_ids: tuple[str, ...]
+    names: tuple[str, ...]
+    payloads: tuple[str, ...]  # JSON text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerFrame(Frame):
+    """What happened in a worker since its last frame."""
+
+    done: tuple[tuple[int, str, str], ...] = ()  # (seq, guild_id, outcome), one per event of a guild; none for broadcasts
+    subscriptions: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (guild_id, every event name it handles now)
+    lost: tuple[tuple[str, str], ...] = ()  # (guild_id, why): its isolate could not be rebuilt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadIsolate(Request):
+    """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool}.
+
+    Failed: LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY; the old isolate goes on.
+    """
+
+    guild_id: GuildId
+    script: str
+    source_map: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnloadIsolate(Request):
+    """Stop the guild's isolate. Unknown guild: Ok."""
+
+    guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerExited(Message):
+    """A worker died. Its guilds are held until PeersChanged names its successor."""
+
+    worker_id: int
+    recorder: str  # path of the dead worker's flight recorder folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronTick(Message):
+    """Cron → worker, once a second."""
+
+    now_us: int
+    tick_no: int

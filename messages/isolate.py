@@ -1,0 +1,98 @@
+"""Worker ↔ isolate, inside one process, in the worker's local actor system.
+
+Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, EngineSaid, OpsAnswered, CheckDeadlines in any order;
+                   CloseIsolate at the end.
+Isolate → worker   IsolateLoaded; IsolateReport after anything changed; IsolateClosed last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flora.messages.base import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootIsolate(Message):
+    """First message: who you are. `host` is what isolates of this process share (engine, settings, inbox)."""
+
+    key: int  # unique per isolate in this process; a rebuilt isolate has a new engine under the same key
+    guild_id: str  # "" for the default runtime
+    host: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadScript(Message):
+    """Run the prelude, the SDK and, if given, the guild's script. Answered by IsolateLoaded."""
+
+    script: str | None
+    source_map: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolateLoaded(Message):
+    """`code` and `error` are None when the isolate serves."""
+
+    key: int
+    code: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvents(Message):
+    """Events in order: (seq, name, payload as JSON text)."""
+
+    events: tuple[tuple[int, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSaid(Message):
+    """V8 has answered: the output of a dispatch, or a fault. Posted by V8's thread, passed on by the worker."""
+
+    key: int
+    generation: int  # of the engine; an answer of a closed one is dropped
+    output: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpsAnswered(Message):
+    """Results of REST calls: (op id, ok, JSON text of value or error)."""
+
+    results: tuple[tuple[int, bool, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckDeadlines(Message):
+    """Time has passed. The worker sends this while anything runs; the isolate never watches itself."""
+
+    now_s: float  # time.monotonic()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseIsolate(Message):
+    """Finish what runs within the limit (0: at once), then close. Answered by IsolateClosed."""
+
+    limit_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolateClosed(Message):
+    """The isolate's engine is closed, or `wedged`: it could not be."""
+
+    key: int
+    wedged: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolateReport(Message):
+    """What came out of an isolate since its last report."""
+
+    key: int
+    done: tuple[tuple[int, str, int], ...] = ()  # (seq, outcome, elapsed_us)
+    calls: tuple[tuple[Any, ...], ...] = ()  # REST calls without their call id: (op_id, method, route, scope, …)
+    cancelled_ops: tuple[int, ...] = ()
+    logs: tuple[tuple[str, str, str], ...] = ()  # (level, target, message)
+    handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed
+    rebuilt: bool = False
+    lost: str | None = None  # why the isolate could not be rebuilt
