@@ -1,0 +1,180 @@
+"""What the router knows of events under way: per guild a lane, per worker a backlog. Pure.
+
+A guild's lane is open, or held while its isolate is being loaded; a held lane queues. Everything that was sent to a worker
+stays in the lane's `unfinished` until the worker reports it done, so that after a worker's death the events it never
+started can be sent again, in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flora.messages.ids import GuildId, WorkerId
+
+Row = tuple[int, str, str, str]
+"""(seq, guild id, event name, payload as JSON text)"""
+
+DROPPABLE = frozenset({"messageCreate", "messageUpdate"})
+DROP_THRESHOLD = 2000  # unfinished events of a worker, or of one guild, from which droppable events are shed
+HARD_LIMIT = 2 * DROP_THRESHOLD  # headroom for everything else; past it any event of that guild is shed
+
+
+@dataclass(slots=True)
+class Lane:
+    """One guild's events."""
+
+    worker: WorkerId
+    held: bool
+    waiting: deque[Row] = field(default_factory=deque)
+    unfinished: dict[int, Row] = field(default_factory=dict)  # in gateway order
+    shedding: int = 0  # events shed since the last one that was let through
+
+    @property
+    def backlog(self) -> int:
+        """Events accepted and not yet done."""
+        return len(self.waiting) + len(self.unfinished)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counters of the router."""
+
+    accepted: int = 0
+    sent: int = 0
+    done: int = 0
+    dropped_no_isolate: int = 0
+    shed: int = 0
+    died: int = 0
+
+
+@dataclass(slots=True)
+class Salvage:
+    """What a worker's death left of one guild's events."""
+
+    guild_id: GuildId
+    failed: list[Row]  # had started; are never run again
+    kept: int  # had not; wait in the lane
+
+
+class Lanes:
+    """All lanes. `admit` gives the row back when it is to be sent to the lane's worker now."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[GuildId, Lane] = {}
+        self._backlog: dict[WorkerId, int] = {}
+        self.tally = Tally()
+
+    def __contains__(self, guild_id: GuildId) -> bool:
+        return guild_id in self._lanes
+
+    def __getitem__(self, guild_id: GuildId) -> Lane:
+        return self._lanes[guild_id]
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def backlog_of(self, worker: WorkerId) -> int:
+        """Events sent to a worker and not yet done."""
+        return self._backlog.get(worker, 0)
+
+    def open(self, guild_id: GuildId, worker: WorkerId, *, held: bool) -> Lane:
+        """Makes a lane, or gives the one there is."""
+        lane = self._lanes.get(guild_id)
+        if lane is None:
+            lane = self._lanes[guild_id] = Lane(worker, held)
+        return lane
+
+    def close(self, guild_id: GuildId) -> int:
+        """Forgets a lane; gives how many events were lost with it."""
+        lane = self._lanes.pop(guild_id, None)
+        if lane is None:
+            return 0
+        self._backlog[lane.worker] = self.backlog_of(lane.worker) - len(lane.unfinished)
+        self.tally.dropped_no_isolate += len(lane.waiting)
+        return len(lane.waiting)
+
+    def admit(self, row: Row) -> bool:
+        """Takes in an event.
+
+        Returns:
+            True when the row is to be sent to its lane's worker now; False when it waits or was dropped.
+        """
+        lane = self._lanes.get(GuildId(row[1]))
+        if lane is None:
+            self.tally.dropped_no_isolate += 1
+            return False
+        if self._must_shed(lane, row[2]):
+            lane.shedding += 1
+            self.tally.shed += 1
+            return False
+        lane.shedding = 0
+        self.tally.accepted += 1
+        if lane.held or lane.waiting:
+            lane.waiting.append(row)
+            return False
+        self._send(lane, row)
+        return True
+
+    def _must_shed(self, lane: Lane, name: str) -> bool:
+        backlog = lane.backlog
+        if name in DROPPABLE:
+            return backlog >= DROP_THRESHOLD or self.backlog_of(lane.worker) >= DROP_THRESHOLD
+        return backlog >= HARD_LIMIT
+
+    def _send(self, lane: Lane, row: Row) -> None:
+        lane.unfinished[row[0]] = row
+        self._backlog[lane.worker] = self.backlog_of(lane.worker) + 1
+        self.tally.sent += 1
+
+    def done(self, guild_id: GuildId, seq: int) -> bool:
+        """Notes that an event is done; False when it was not under way (a late report)."""
+        lane = self._lanes.get(guild_id)
+        if lane is None or lane.unfinished.pop(seq, None) is None:
+            return False
+        self._backlog[lane.worker] -= 1
+        self.tally.done += 1
+        return True
+
+    def hold(self, guild_id: GuildId) -> None:
+        """Lets a lane queue instead of send."""
+        self._lanes[guild_id].held = True
+
+    def release(self, guild_id: GuildId) -> list[Row]:
+        """Opens a held lane; gives what is to be sent now, in order."""
+        lane = self._lanes.get(guild_id)
+        if lane is None:
+            return []
+        lane.held = False
+        rows = list(lane.waiting)
+        lane.waiting.clear()
+        for row in rows:
+            self._send(lane, row)
+        return rows
+
+    def worker_died(self, worker: WorkerId, last_started: Mapping[str, int]) -> list[Salvage]:
+        """Holds the worker's lanes, and sorts what it had: started events fail, the others wait again, in order.
+
+        Args:
+            worker: Its id.
+            last_started: Per guild, the sequence number of the event that was started last (from the flight recorder).
+        """
+        salvaged = []
+        for guild_id, lane in self._lanes.items():
+            if lane.worker != worker:
+                continue
+            lane.held = True
+            limit = last_started.get(guild_id, 0)
+            failed = [row for seq, row in lane.unfinished.items() if seq <= limit]
+            kept = [row for seq, row in lane.unfinished.items() if seq > limit]
+            lane.waiting.extendleft(reversed(kept))
+            lane.unfinished.clear()
+            self.tally.died += len(failed)
+            salvaged.append(Salvage(guild_id, failed, len(kept)))
+        self._backlog[worker] = 0
+        return salvaged
+
+    def of_worker(self, worker: WorkerId) -> list[GuildId]:
+        """Guilds whose lane leads to a worker."""
+        return [guild_id for guild_id, lane in self._lanes.items() if lane.worker == worker]
