@@ -1,0 +1,10 @@
+"""Deployments and tokens on Postgres, its connection pool and its migrations."""
+
+from __future__ import annotations
+
+from flora.storage.postgres.database import Database
+from flora.storage.postgres.deployments import PostgresDeploymentStore
+from flora.storage.postgres.migrate import migrate
+from flora.storage.postgres.tokens import PostgresTokenStore, create_token
+
+__all__ = ["Database", "PostgresDeploymentStore", "PostgresTokenStore", "create_token", "migrate"]
