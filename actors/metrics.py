@@ -1,0 +1,69 @@
+"""Counters of one process, and how those of several add up. Pure.
+
+Names are those of GET /api/metrics/json. Latency percentiles are nearest-rank over the last 1,000 successful dispatches of
+each worker.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+LATENCY_WINDOW = 1000
+PERCENTILES = (50, 95, 99)
+_GAUGES = frozenset({"migration_quiesce_duration_us"})
+
+
+@dataclass(slots=True)
+class WorkerCounters:
+    """What a worker counts. The field names are the metric names."""
+
+    isolate_count: int = 0
+    dispatch_total: int = 0
+    dispatch_errors: int = 0
+    timeout_errors: int = 0
+    oom_errors: int = 0
+    isolate_restarts: int = 0
+    isolate_rebuilds: int = 0
+    runtime_restarts: int = 1  # one per start of a worker
+    rest_calls: int = 0
+    latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+
+    def succeeded(self, elapsed_us: int) -> None:
+        """Counts a successful dispatch."""
+        self.dispatch_total += 1
+        self.latencies_us.append(elapsed_us)
+
+    def failed(self) -> None:
+        """Counts a failed dispatch."""
+        self.dispatch_total += 1
+        self.dispatch_errors += 1
+
+    def snapshot(self) -> dict[str, Any]:
+        """Plain data for `merged`."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "latencies_us"} | {
+            "latencies_us": list(self.latencies_us)
+        }
+
+
+def nearest_rank(ordered: Sequence[int], percent: int) -> int:
+    """Nearest-rank percentile of an ascending sequence; 0 for an empty one."""
+    if not ordered:
+        return 0
+    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
+
+
+def merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Adds up snapshots: counters and gauges by sum, latencies as one sample."""
+    total: dict[str, Any] = {"migration_success": 0, "migration_timeout": 0, "migration_quiesce_duration_us": 0}
+    samples: list[int] = []
+    for part in parts:
+        samples.extend(part.get("latencies_us", ()))
+        for name, value in part.items():
+            if name != "latencies_us":
+                total[name] = max(total.get(name, 0), value) if name in _GAUGES else total.get(name, 0) + value
+    samples.sort()
+    total["avg_latency_us"] = sum(samples) // len(samples) if samples else 0
+    return total | {f"p{percent}_latency_us": nearest_rank(samples, percent) for percent in PERCENTILES}
