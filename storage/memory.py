@@ -1,0 +1,193 @@
+"""The ports of `flora.storage.ports` in memory: for tests, and for trying things without a server.
+
+They keep every promise of the ports but the one to last, and pass the same suite as the real stores.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from flora.messages.deployment import Deployment, Revision
+from flora.messages.errors import StorageError
+from flora.messages.ids import GuildId, UserId
+from flora.storage import token_text
+from flora.storage.ports import DeploymentSummary, Recorded, RevisionCursor, TokenRecord
+
+WallClock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class MemoryDeploymentStore:
+    """`DeploymentStore` in two dictionaries."""
+
+    def __init__(self, now: WallClock = utc_now) -> None:
+        self._now = now
+        self._deployments: dict[GuildId, Deployment] = {}
+        self._revisions: dict[GuildId, list[Revision]] = {}  # oldest first
+
+    async def current(self, guild_id: GuildId) -> Deployment | None:
+        return self._deployments.get(guild_id)
+
+    async def summaries(self) -> Sequence[DeploymentSummary]:
+        return [_summary(self._deployments[guild_id]) for guild_id in sorted(self._deployments)]
+
+    async def page(self, after: GuildId | None, limit: int) -> Sequence[Deployment]:
+        wanted = [guild_id for guild_id in sorted(self._deployments) if after is None or guild_id > after]
+        return [self._deployments[guild_id] for guild_id in wanted[:limit]]
+
+    async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
+        stored_at = self._add(revision)
+        before = self._deployments.get(deployment.guild_id)
+        created_at = before.created_at if before and before.created_at else stored_at
+        self._deployments[deployment.guild_id] = replace(deployment, created_at=created_at, updated_at=stored_at)
+        return Recorded(created_at=created_at, updated_at=stored_at)
+
+    async def record_failure(self, revision: Revision) -> Revision:
+        return replace(revision, deployed_at=self._add(revision))
+
+    async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:
+        newest_first = reversed(self._revisions.get(guild_id, []))
+        found = next((revision for revision in newest_first if revision.status == "success"), None)
+        return _shown(found, include_bundle) if found else None
+
+    async def latest(self, guild_id: GuildId) -> Revision | None:
+        newest = await self.history(guild_id, 1)
+        return newest[0] if newest else None
+
+    async def revision(self, guild_id: GuildId, revision_id: str, *, include_bundle: bool = False) -> Revision | None:
+        known = self._revisions.get(guild_id, [])
+        found = next((revision for revision in known if revision.revision_id == revision_id.lower()), None)
+        return _shown(found, include_bundle) if found else None
+
+    async def history(
+        self, guild_id: GuildId, limit: int, before: RevisionCursor | None = None, *, include_bundle: bool = False
+    ) -> Sequence[Revision]:
+        newest_first = list(reversed(self._revisions.get(guild_id, [])))
+        if before is not None:
+            end = (before.deployed_at, before.revision_id)
+            newest_first = [known for known in newest_first if (_stamp(known), known.revision_id) < end]
+        return [_shown(revision, include_bundle) for revision in newest_first[:limit]]
+
+    def _add(self, revision: Revision) -> datetime:
+        known = self._revisions.setdefault(revision.guild_id, [])
+        if any(other.revision_id == revision.revision_id for other in known):
+            raise StorageError(f"revision {revision.revision_id} is stored already")
+        stored_at = self._now()
+        if known:
+            stored_at = max(stored_at, _stamp(known[-1]) + timedelta(microseconds=1))
+        known.append(replace(revision, revision_id=str(uuid.UUID(revision.revision_id)), deployed_at=stored_at))
+        return stored_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Token:
+    user_id: UserId
+    record: TokenRecord
+
+
+class MemoryTokenStore:
+    """`TokenStore` in a dictionary by hash."""
+
+    def __init__(self, now: WallClock = utc_now) -> None:
+        self._now = now
+        self._by_hash: dict[str, _Token] = {}
+
+    async def create(self, user_id: UserId, label: str | None) -> str:
+        token_id, plaintext = token_text.make_token()
+        record = TokenRecord(token_id=token_id, label=label, created_at=self._now(), last_used_at=None)
+        self._by_hash[token_text.hash_of(plaintext)] = _Token(user_id=user_id, record=record)
+        return plaintext
+
+    async def authenticate(self, plaintext: str) -> UserId | None:
+        if not token_text.is_plausible(plaintext):
+            return None
+        key = token_text.hash_of(plaintext)
+        token = self._by_hash.get(key)
+        if token is None:
+            return None
+        self._by_hash[key] = replace(token, record=self._stamped(token.record))
+        return token.user_id
+
+    async def list(self, user_id: UserId) -> Sequence[TokenRecord]:
+        mine = [token.record for token in self._by_hash.values() if token.user_id == user_id]
+        return sorted(mine, key=lambda record: record.created_at, reverse=True)
+
+    async def delete(self, user_id: UserId, token_id: str) -> bool:
+        for key, token in self._by_hash.items():
+            if token.user_id == user_id and token.record.token_id == token_id:
+                del self._by_hash[key]
+                return True
+        return False
+
+    def _stamped(self, record: TokenRecord) -> TokenRecord:
+        now = self._now()
+        due = record.last_used_at is None or now - record.last_used_at > timedelta(seconds=token_text.STAMP_EVERY_S)
+        return replace(record, last_used_at=now) if due else record
+
+
+class MemoryCache:
+    """`Cache` in a dictionary. Expired values are dropped when somebody looks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._values: dict[str, tuple[bytes, float | None]] = {}  # value, when it ends
+
+    async def get(self, key: str) -> bytes | None:
+        entry = self._live(key)
+        return entry[0] if entry else None
+
+    async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
+        self._values[key] = (value, None if ttl_s is None else self._clock() + ttl_s)
+
+    async def delete(self, key: str) -> bool:
+        return await self.take(key) is not None
+
+    async def take(self, key: str) -> bytes | None:
+        entry = self._live(key)
+        self._values.pop(key, None)
+        return entry[0] if entry else None
+
+    async def expire(self, key: str, ttl_s: float) -> bool:
+        entry = self._live(key)
+        if entry is None:
+            return False
+        self._values[key] = (entry[0], self._clock() + ttl_s)
+        return True
+
+    async def ttl_s(self, key: str) -> float | None:
+        entry = self._live(key)
+        return None if entry is None or entry[1] is None else entry[1] - self._clock()
+
+    def _live(self, key: str) -> tuple[bytes, float | None] | None:
+        entry = self._values.get(key)
+        if entry is not None and entry[1] is not None and entry[1] <= self._clock():
+            del self._values[key]
+            return None
+        return entry
+
+
+def _summary(deployment: Deployment) -> DeploymentSummary:
+    assert deployment.created_at is not None
+    assert deployment.updated_at is not None
+    return DeploymentSummary(
+        guild_id=deployment.guild_id,
+        entry=deployment.entry,
+        created_at=deployment.created_at,
+        updated_at=deployment.updated_at,
+    )
+
+
+def _shown(revision: Revision, include_bundle: bool) -> Revision:
+    return revision if include_bundle else replace(revision, bundle=None)
+
+
+def _stamp(revision: Revision) -> datetime:
+    assert revision.deployed_at is not None
+    return revision.deployed_at

@@ -1,0 +1,8 @@
+"""Sessions and caches on Redis or Valkey."""
+
+from __future__ import annotations
+
+from flora.storage.redis.cache import DegradingCache, RedisCache
+from flora.storage.redis.connect import connect_with_backoff, make_client
+
+__all__ = ["DegradingCache", "RedisCache", "connect_with_backoff", "make_client"]
