@@ -61,6 +61,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         self.bridge: AsyncBridge
         self.unknown_messages = 0
         self._bridge_open = False
+        self._watched: list[int] = []
         self._handlers: dict[type, Callable[[Any, Address], Any]] = {}
         self._asked: dict[ReqId, OnReply] = {}
         self._timers: dict[int, Callable[[], None]] = {}
@@ -77,6 +78,9 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
 
     def on_inbox(self, item: object) -> None:
         """Something that another thread posted to the bridge."""
+
+    def on_readable(self, fd: int) -> None:
+        """A descriptor given to `watch` is readable."""
 
     def on_child_exited(self, address: Address) -> None:
         """A child process is gone."""
@@ -122,6 +126,10 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         """Answers a request with `Failed`."""
         self.send(request.reply_to or sender, error.as_failed(request.req_id))
 
+    def watch(self, fd: int) -> None:
+        """From now on `on_readable` is called when the descriptor is readable (the bridge's goes to `on_inbox`)."""
+        self._watched.append(fd)
+
     def after(self, delay_s: float, function: Callable[[], None]) -> int:
         """Calls a function on this actor's thread after a delay. Returns a number for `cancel_timer`."""
         number = next(self._timer_ids)
@@ -145,7 +153,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
             self.flush()
         except Exception:
             log.exception("flush failed", extra={"action": "bug", "class": type(msg).__name__})
-        return ThespianWatch([self.bridge.fd]) if self._bridge_open else None
+        return ThespianWatch(self._watched) if self._watched else None
 
     def _dispatch(self, msg: Any, sender: Address) -> None:
         kind = type(msg)
@@ -196,6 +204,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         if self.uses_bridge:
             self.bridge = AsyncBridge(msg.name)
             self._bridge_open = True
+            self.watch(self.bridge.fd)
         value = self.on_start(msg)
         if value is not DEFERRED:
             self.reply_ok(msg, sender, value)
@@ -210,6 +219,13 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
             self.reply_ok(msg, sender, value)
 
     def receiveMsg_WatchMessage(self, msg: WatchMessage, sender: Address) -> None:
+        for fd in msg.ready:
+            if self._bridge_open and fd == self.bridge.fd:
+                self._drain_bridge()
+            else:
+                self.on_readable(fd)
+
+    def _drain_bridge(self) -> None:
         for item in self.bridge.drain():
             try:
                 if type(item) is Outgoing:
@@ -234,6 +250,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         self.on_stop()
         if self._bridge_open:
             self._bridge_open = False
+            self._watched.remove(self.bridge.fd)
             self.bridge.close()
 
     @property

@@ -55,3 +55,25 @@ class DescribeSystem(Request):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadMetrics(Request):
     """To Router (whole system) or Worker (itself). Ok.value: {metric: number}; names of GET /api/metrics/json."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootProgress(Message):
+    """Runtime → launcher while it boots: one line for a person."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FatalError(Message):
+    """Any actor → runtime, runtime → launcher: going on makes no sense. `text` says what to do."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActorReady(Message):
+    """Any actor → runtime: it serves now in the full sense (the gateway: every shard is READY)."""
+
+    name: str
+    facts: str = ""

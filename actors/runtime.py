@@ -1,0 +1,289 @@
+"""The root of the actor tree: boots everything in order, restarts what dies, and ends it all."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from thespian.actors import ActorExitRequest
+
+from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.boot import connect_cache, migrate_database
+from flora.actors.compiler import Compiler
+from flora.actors.cron import Cron
+from flora.actors.deployer import Deployer
+from flora.actors.gateway import Gateway
+from flora.actors.http_frontend import HttpFrontend
+from flora.actors.log_book import LogBook
+from flora.actors.router import Router
+from flora.actors.supervision import RestartPolicy, Restarts
+from flora.actors.worker import Worker, recorder_dir
+from flora.messages.base import Address, Failed, Message, Ok
+from flora.messages.deployment import RestoreDeployments
+from flora.messages.dispatch import WorkerExited
+from flora.messages.errors import FloraError, Unavailable
+from flora.messages.ids import ReqId
+from flora.messages.lifecycle import (
+    ActorReady,
+    BootProgress,
+    DescribeSystem,
+    Drain,
+    FatalError,
+    Peers,
+    PeersChanged,
+    Start,
+)
+
+log = logging.getLogger(__name__)
+
+START_LIMIT_S = 30.0
+CACHE_TRY_LIMIT_S = 2.0
+Step = Callable[[Callable[[], None]], None]
+
+
+@dataclass(slots=True)
+class Child:
+    """One actor that this one keeps alive."""
+
+    name: str
+    actor_class: type[FloraActor]
+    peer: str  # field of Peers; "" for workers
+    worker_id: int | None = None
+    address: Address | None = None
+    state: str = "new"  # new, starting, running, waiting, failed, stopped
+    restarts: Restarts = field(default_factory=lambda: Restarts(RestartPolicy()))
+    facts: Any = None
+
+
+class Runtime(FloraActor):
+    """Boots, supervises and ends every other actor.
+
+    Receives   Start, Drain (launcher), ActorReady, FatalError (children), DescribeSystem (front-end)
+    Sends      Start, PeersChanged, Drain (children), RestoreDeployments (deployer), BootProgress, FatalError (launcher)
+    State      its children and their recent deaths
+    Supervises all of them, each under a RestartPolicy; one that flaps ends the system with a clear error.
+    Fails      while booting: the launcher gets `Failed` with the reason. Has no threads, because it forks.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._children: dict[str, Child] = {}
+        self._stage = "starting"
+        self._ready = False
+        self._draining = False
+        self._rng = random.Random()
+        self._cache_failures = 0
+
+    # Boot
+
+    def on_start(self, msg: Start) -> object:
+        self._boot_request = msg
+        self.peers = replace(msg.peers, runtime=self.myAddress)
+        workers = range(msg.settings.runtime.max_workers)
+        steps: list[tuple[str, Step]] = [
+            ("database", self._migrate),
+            ("cache", self._connect_cache),
+            ("log book", self._start_step("log book", LogBook, "log_book")),
+            ("router", self._start_step("router", Router, "router")),
+            *((f"worker {n}", self._start_step(f"worker {n}", Worker, "", n)) for n in workers),
+            ("compiler", self._start_step("compiler", Compiler, "compiler")),
+            ("deployer", self._start_step("deployer", Deployer, "deployer")),
+            ("deployments", self._restore),
+            ("gateway and http", self._start_fronts),
+            ("cron", self._start_step("cron", Cron, "cron")),
+        ]
+        self._run(steps)
+        return DEFERRED
+
+    def _run(self, steps: list[tuple[str, Step]]) -> None:
+        if not steps:
+            self._booted()
+            return
+        (stage, step), rest = steps[0], steps[1:]
+        self._stage = stage
+        log.info("booting: %s", stage)
+        try:
+            step(lambda: self._run(rest))
+        except FloraError as exc:
+            self._boot_failed(exc)
+
+    def _booted(self) -> None:
+        self._stage, self._ready = "ready", True
+        facts = {name: child.facts for name, child in self._children.items()}
+        self._to_launcher(Ok(req_id=self._boot_request.req_id, value=facts))
+
+    def _boot_failed(self, error: FloraError) -> None:
+        self._stage = f"failed at {self._stage}"
+        self._to_launcher(error.as_failed(self._boot_request.req_id))
+
+    def _to_launcher(self, message: Message) -> None:
+        self.send(self._boot_request.reply_to, message)
+
+    def _progress(self, text: str) -> None:
+        self._to_launcher(BootProgress(text=text))
+
+    def _migrate(self, then: Callable[[], None]) -> None:
+        migrate_database(self.settings.database, self._progress)
+        then()
+
+    def _connect_cache(self, then: Callable[[], None]) -> None:
+        delay_s = connect_cache(self.settings.cache, self._cache_failures, CACHE_TRY_LIMIT_S)
+        if delay_s is None:
+            then()
+            return
+        self._cache_failures += 1
+        self._progress(f"the cache does not answer yet (try {self._cache_failures}); next try in {delay_s:.1f} s")
+        self.after(delay_s, lambda: self._connect_cache(then))
+
+    def _start_step(self, name: str, actor_class: type[FloraActor], peer: str, worker_id: int | None = None) -> Step:
+        def step(then: Callable[[], None]) -> None:
+            child = self._children[name] = Child(name, actor_class, peer, worker_id)
+            self._start_child(child, then, self._boot_failed)
+
+        return step
+
+    def _start_fronts(self, then: Callable[[], None]) -> None:
+        missing = 2
+
+        def one_started() -> None:
+            nonlocal missing
+            missing -= 1
+            if missing == 0:
+                then()
+
+        for name, actor_class, peer in (("gateway", Gateway, "gateway"), ("http", HttpFrontend, "http")):
+            self._start_step(name, actor_class, peer)(one_started)
+
+    def _restore(self, then: Callable[[], None]) -> None:
+        def restored(reply: Ok | Failed) -> None:
+            if isinstance(reply, Failed):
+                self._boot_failed(Unavailable(f"deployments could not be restored: {reply.message}"))
+                return
+            count, failed = reply.value["restored"], reply.value["failed"]
+            self._progress(f"restored {count} deployments" + (f", {len(failed)} failed" if failed else ""))
+            then()
+
+        self.ask(self.peers.deployer, RestoreDeployments(req_id=ReqId("")), restored, limit_s=0)
+
+    # Children
+
+    def _start_child(self, child: Child, then: Callable[[], None], failed: Callable[[FloraError], None]) -> None:
+        child.state = "starting"
+        child.address = self.createActor(child.actor_class)
+        start = Start(
+            req_id=ReqId(""), settings=self.settings, peers=self.peers, name=child.name, worker_id=child.worker_id
+        )
+
+        def started(reply: Ok | Failed) -> None:
+            if isinstance(reply, Failed):
+                child.state = "failed"
+                failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
+                return
+            child.state, child.facts = "running", reply.value
+            self._announce(child)
+            then()
+
+        self.ask(child.address, start, started, START_LIMIT_S)
+
+    def _announce(self, child: Child) -> None:
+        if child.worker_id is None:
+            self.peers = replace(self.peers, **{child.peer: child.address})
+        else:
+            others = tuple(entry for entry in self.peers.workers if entry[0] != child.worker_id)
+            self.peers = replace(self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0])))
+        for other in self._children.values():
+            if other.state == "running":
+                self.send(other.address, PeersChanged(peers=self.peers))
+
+    def on_child_exited(self, address: Address) -> None:
+        child = next((c for c in self._children.values() if c.address == address), None)
+        if child is None or self._draining:
+            if child is not None:
+                child.state = "stopped"
+            return
+        log.error("%s died", child.name, extra={"action": "child_died"})
+        child.address = None
+        if child.worker_id is not None:
+            exited = WorkerExited(worker_id=child.worker_id, recorder=str(recorder_dir(self.settings, child.worker_id)))
+            self.tell(self.peers.router, exited)
+        self._restart_later(child)
+
+    def _restart_later(self, child: Child) -> None:
+        delay_s = child.restarts.died(time.monotonic(), self._rng)
+        if delay_s is None:
+            child.state = "failed"
+            self._fatal(f"{child.name} died {child.restarts.policy.max_restarts + 1} times within a minute; see its log")
+            return
+        child.state = "waiting"
+        if delay_s:
+            self.after(delay_s, lambda: self._restart(child))
+        else:
+            self._restart(child)
+
+    def _restart(self, child: Child) -> None:
+        if not self._draining:
+            log.warning("restarting %s", child.name, extra={"restarts": child.restarts.total})
+            self._start_child(child, lambda: None, lambda error: self._restart_failed(child, error))
+
+    def _restart_failed(self, child: Child, error: FloraError) -> None:
+        log.error("%s", error, extra={"action": "restart_failed"})
+        if child.address is not None:
+            self.send(child.address, ActorExitRequest())
+            child.address = None
+        self._restart_later(child)
+
+    def _fatal(self, text: str) -> None:
+        log.critical("%s", text, extra={"action": "fatal"})
+        self._to_launcher(FatalError(text=text))
+
+    def receiveMsg_FatalError(self, msg: FatalError, sender: Address) -> None:
+        """An actor says that going on makes no sense."""
+        self._fatal(msg.text)
+
+    def receiveMsg_ActorReady(self, msg: ActorReady, sender: Address) -> None:
+        """An actor serves in the full sense; the launcher shows it."""
+        self._progress(f"{msg.name} is ready" + (f": {msg.facts}" if msg.facts else ""))
+
+    def receiveMsg_DescribeSystem(self, msg: DescribeSystem, sender: Address) -> None:
+        """Who lives, and how often each was restarted."""
+        actors = {c.name: {"state": c.state, "restarts": c.restarts.total} for c in self._children.values()}
+        self.reply_ok(msg, sender, {"ready": self._ready, "stage": self._stage, "actors": actors})
+
+    # End
+
+    def on_drain(self, msg: Drain) -> object:
+        """Gateway first, so that nothing new comes in; then everybody at once."""
+        self._draining, self._ready, self._stage = True, False, "draining"
+        self._drain_request = msg
+        rest = [c for c in self._children.values() if c.state == "running" and c.name != "gateway"]
+        gateway = self._children.get("gateway")
+        if gateway is not None and gateway.state == "running":
+            self._drain_child(gateway, msg.limit_s, lambda: self._drain_all(rest, msg.limit_s))
+        else:
+            self._drain_all(rest, msg.limit_s)
+        return DEFERRED
+
+    def _drain_all(self, children: list[Child], limit_s: float) -> None:
+        missing = len(children)
+
+        def one_drained() -> None:
+            nonlocal missing
+            missing -= 1
+            if missing == 0:
+                self._drained()
+
+        for child in children:
+            self._drain_child(child, limit_s, one_drained)
+        if not children:
+            self._drained()
+
+    def _drain_child(self, child: Child, limit_s: float, then: Callable[[], None]) -> None:
+        self.ask(child.address, Drain(req_id=ReqId(""), limit_s=limit_s), lambda _: then(), limit_s)
+
+    def _drained(self) -> None:
+        self._to_launcher(Ok(req_id=self._drain_request.req_id))
+
