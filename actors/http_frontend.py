@@ -1,0 +1,141 @@
+"""The actor that serves the admin API.
+
+Everything HTTP happens on the bridge's asyncio loop, in `flora.http`; this shell turns the actor's messages into calls
+there and the other way round.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from flora.actors.base import DEFERRED, FloraActor
+from flora.http.access import GuildAccess
+from flora.http.auth import BearerTokens
+from flora.http.deps import Deps
+from flora.http.limits import HttpLimits
+from flora.http.log_streams import LogStreams
+from flora.http.peers import PeerBook
+from flora.http.server import ApiServer, Listening
+from flora.messages.base import Address, Request
+from flora.messages.errors import BugError, ConfigError, FloraError
+from flora.messages.lifecycle import Drain, Peers, Start
+from flora.messages.logs import LogLines
+from flora.messages.settings import Settings
+from flora.storage.postgres import Database, PostgresTokenStore
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 2  # a token lookup is one short query
+STOP_LIMIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Posted by the loop: what a request led to."""
+
+    request: Request
+    sender: Address
+    outcome: concurrent.futures.Future[Any]
+
+
+class HttpFrontend(FloraActor):
+    """Serves the admin API on `api.address`:`api.port`.
+
+    Receives   LogLines (log book)
+    Sends      Deploy, GetDeployment, ListDeployments (deployer); CheckGuildAccess, DescribeMember (gateway); ReadLogs,
+               FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
+    State      guild permissions for 30 s, open log streams. Memory only.
+    Supervises nothing. Restarted by Runtime; requests under way are cut off, log readers come back by themselves.
+    Fails      port taken → CONFIG_ERROR at start; a peer that is being restarted → 503 with Retry-After.
+    """
+
+    uses_bridge = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._peer_book: PeerBook
+        self._streams: LogStreams
+        self._server: ApiServer | None = None
+        self._database: Database | None = None
+        self._asker: Address = None  # who sent the message that is being handled
+
+    def receiveMsg_Start(self, msg: Start, sender: Address) -> None:
+        self._asker = sender
+        super().receiveMsg_Start(msg, sender)
+
+    def receiveMsg_Drain(self, msg: Drain, sender: Address) -> None:
+        self._asker = sender
+        super().receiveMsg_Drain(msg, sender)
+
+    def on_start(self, msg: Start) -> Any:
+        self._peer_book = PeerBook(self.bridge, msg.peers)
+        limits = HttpLimits()
+        self._streams = LogStreams(self._peer_book, limits)
+        self._answer_when_done(msg, self.bridge.submit(self._serve(msg.settings, limits)))
+        return DEFERRED
+
+    async def _serve(self, settings: Settings, limits: HttpLimits) -> dict[str, object]:
+        if settings.database.url is None:
+            raise ConfigError("database.url (DATABASE_URL) is not set", key="database.url", env="DATABASE_URL")
+        self._database = Database(
+            settings.database.url, max_connections=min(MAX_CONNECTIONS, settings.database.max_connections)
+        )
+        deps = Deps(
+            peers=self._peer_book,
+            identity=(BearerTokens(PostgresTokenStore(self._database)),),
+            access=GuildAccess(self._peer_book, limits),
+            log_streams=self._streams,
+            operator_secret=settings.api.operator_secret,
+            limits=limits,
+        )
+        self._server = ApiServer(deps)
+        listening: Listening = await self._server.start(settings.api.address, settings.api.port)
+        await self._database.open()  # does not wait: health answers also while Postgres is away
+        return {"port": listening.port, "address": listening.address}
+
+    def on_peers(self, peers: Peers) -> None:
+        self.bridge.call(self._change_peers, peers)
+
+    def _change_peers(self, peers: Peers) -> None:
+        if "log_book" in self._peer_book.change(peers):
+            self._streams.end_all()  # its subscriptions died with it; readers come back by themselves
+
+    def receiveMsg_LogLines(self, msg: LogLines, sender: Address) -> None:
+        self.bridge.call(self._streams.deliver, msg)
+
+    def on_drain(self, msg: Drain) -> Any:
+        if self._server is None:
+            return None
+        self._answer_when_done(msg, self.bridge.submit(self._server.drain(msg.limit_s)))
+        return DEFERRED
+
+    def _answer_when_done(self, request: Request, future: concurrent.futures.Future[Any]) -> None:
+        sender = self._asker
+        future.add_done_callback(lambda done: self.bridge.post(_Answer(request, sender, done)))
+
+    def on_inbox(self, item: object) -> None:
+        if not isinstance(item, _Answer):
+            return
+        error = item.outcome.exception()
+        if error is None:
+            self.reply_ok(item.request, item.sender, item.outcome.result())
+        elif isinstance(error, FloraError):
+            self.reply_failed(item.request, item.sender, error)
+        else:
+            log.error("the server failed", exc_info=error, extra={"action": "bug"})
+            self.reply_failed(item.request, item.sender, BugError("the HTTP server failed; see its log"))
+
+    def on_stop(self) -> None:
+        try:
+            self.bridge.submit(self._close()).result(STOP_LIMIT_S)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            log.warning("stopped without closing every connection", extra={"action": "stop_late"})
+
+    async def _close(self) -> None:
+        if self._server is not None:
+            await self._server.stop()
+        if self._database is not None:
+            await self._database.close()

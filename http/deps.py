@@ -1,0 +1,33 @@
+"""What request handlers share, and where they find it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from flora.http.access import GuildAccess
+from flora.http.auth import Identity, IdentityResolver
+from flora.http.limits import HttpLimits
+from flora.http.log_streams import LogStreams
+from flora.http.peers import PeerBook
+from flora.messages.base import TraceContext
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deps:
+    """Everything a handler may use. One per server."""
+
+    peers: PeerBook
+    identity: Sequence[IdentityResolver]  # asked in order: first a session, then a bearer token
+    access: GuildAccess
+    log_streams: LogStreams
+    operator_secret: str | None = field(default=None, repr=False)
+    limits: HttpLimits = field(default_factory=HttpLimits)
+
+
+DEPS = web.AppKey("deps", Deps)
+IDENTITY = web.RequestKey("identity", Identity)
+REQUEST_ID = web.RequestKey("request_id", str)
+TRACE = web.RequestKey("trace", TraceContext)

@@ -1,0 +1,116 @@
+"""`/api/deployments`: the script each guild runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+
+from flora.http.auth import Identity
+from flora.http.body import read_json_object
+from flora.http.deps import DEPS, IDENTITY, TRACE, Deps
+from flora.http.query import flag_parameter
+from flora.http.render import json_response
+from flora.http.routes.deployment_request import parse_deployment, parse_source
+from flora.http.routing import Access, Route, guild_id_of
+from flora.messages.deployment import Deploy, DeployActor, GetDeployment, ListDeployments
+from flora.messages.errors import BundleFailed, FloraError, GuestError, RequestError
+from flora.messages.gateway import DescribeMember
+from flora.messages.ids import GuildId, ReqId
+
+AS_LONG_AS_IT_TAKES_S = 0
+"""The deployer ends every deploy by its own limits. Cutting it short here would leave the caller guessing."""
+
+SKIPPED_HEADER = "X-Flora-Skipped-Guilds"
+
+
+async def deploy(request: web.Request) -> web.Response:
+    """Makes what was sent the guild's script. The answer has the deployment's times, no code.
+
+    A client that goes away changes nothing: the deploy runs to its end.
+    """
+    deps = request.app[DEPS]
+    guild_id = guild_id_of(request)
+    wanted = parse_deployment(await read_json_object(request))
+    source = parse_source(request.headers.get("x-flora-deploy-source"))
+    message = Deploy(
+        req_id=ReqId(""),
+        trace=request[TRACE],
+        guild_id=guild_id,
+        entry=wanted.entry,
+        files=wanted.files,
+        bundle=wanted.bundle,
+        source_map=wanted.source_map,
+        source=source,
+        actor=await _actor(deps, request[IDENTITY], guild_id),
+        build_id=wanted.build_id,
+    )
+    try:
+        return json_response(await deps.peers.ask("deployer", message, AS_LONG_AS_IT_TAKES_S))
+    except BundleFailed as error:
+        raise _prefixed("invalid deployment files", error) from error
+    except GuestError as error:
+        raise _prefixed("deployment failed", error) from error
+
+
+async def get_deployment(request: web.Request) -> web.Response:
+    """The guild's latest successful deployment; the bundle only with `include_bundle=true`."""
+    deps = request.app[DEPS]
+    message = GetDeployment(
+        req_id=ReqId(""),
+        trace=request[TRACE],
+        guild_id=guild_id_of(request),
+        include_bundle=flag_parameter(request, "include_bundle"),
+    )
+    return json_response(await deps.peers.ask("deployer", message, deps.limits.peer_s))
+
+
+async def list_deployments(request: web.Request) -> web.Response:
+    """Deployments of the guilds that the caller administers.
+
+    A guild whose permission cannot be found out now is left out; how many those are is in X-Flora-Skipped-Guilds.
+    """
+    deps = request.app[DEPS]
+    message = ListDeployments(req_id=ReqId(""), trace=request[TRACE])
+    found: list[dict[str, Any]] = await deps.peers.ask("deployer", message, deps.limits.peer_s)
+    gate = asyncio.Semaphore(deps.limits.parallel_checks)
+
+    async def may_see(row: dict[str, Any]) -> bool | None:
+        async with gate:
+            try:
+                await deps.access.check(request[IDENTITY], GuildId(row["guild_id"]))
+            except RequestError:
+                return False
+            except FloraError:
+                return None
+            return True
+
+    verdicts = await asyncio.gather(*map(may_see, found))
+    response = json_response([row for row, verdict in zip(found, verdicts, strict=True) if verdict])
+    skipped = verdicts.count(None)
+    if skipped:
+        response.headers[SKIPPED_HEADER] = str(skipped)
+    return response
+
+
+async def _actor(deps: Deps, caller: Identity, guild_id: GuildId) -> DeployActor:
+    username = caller.username
+    if username is None:
+        question = DescribeMember(req_id=ReqId(""), guild_id=guild_id, user_id=caller.user_id)
+        try:
+            username = (await deps.peers.ask("gateway", question, deps.limits.lookup_s))["username"]
+        except FloraError:
+            username = None  # the history then shows the id alone
+    return DeployActor(kind=caller.kind, user_id=caller.user_id, username=username)
+
+
+def _prefixed(prefix: str, error: FloraError) -> FloraError:
+    return type(error)(f"{prefix}: {error}", **error.details)
+
+
+ROUTES = (
+    Route(method="GET", path="/deployments", handler=list_deployments, access=Access.USER),
+    Route(method="GET", path="/deployments/{guild_id}", handler=get_deployment, access=Access.GUILD_ADMIN),
+    Route(method="POST", path="/deployments/{guild_id}", handler=deploy, access=Access.GUILD_ADMIN, timed=False),
+)

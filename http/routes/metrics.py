@@ -1,0 +1,79 @@
+"""`/api/metrics`: numbers for the operator, as Prometheus text and as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from aiohttp import web
+
+from flora.http.deps import DEPS, TRACE
+from flora.http.render import json_response
+from flora.http.routing import Access, Route
+from flora.messages.ids import ReqId
+from flora.messages.lifecycle import ReadMetrics
+
+
+class Metric(NamedTuple):
+    """How a number of the JSON answer is called and explained in Prometheus."""
+
+    name: str
+    kind: str
+    help: str
+
+
+METRICS: Mapping[str, Metric] = {
+    "isolate_count": Metric("flora_isolate_count", "gauge", "Live isolates."),
+    "dispatch_total": Metric("flora_dispatch_total", "counter", "Event and cron dispatches, whatever came of them."),
+    "dispatch_errors": Metric("flora_dispatch_errors_total", "counter", "Dispatches that failed."),
+    "timeout_errors": Metric("flora_timeout_errors_total", "counter", "Dispatches ended at their time limit."),
+    "oom_errors": Metric("flora_oom_errors_total", "counter", "Dispatches ended at their heap limit."),
+    "isolate_restarts": Metric("flora_isolate_restarts_total", "counter", "Isolates built again."),
+    "runtime_restarts": Metric("flora_runtime_restarts_total", "counter", "Workers started again."),
+    "migration_success": Metric("flora_migration_success_total", "counter", "Guilds moved between workers."),
+    "migration_timeout": Metric("flora_migration_timeout_total", "counter", "Moves given up at their time limit."),
+    "migration_quiesce_duration_us": Metric(
+        "flora_migration_quiesce_duration_us", "gauge", "How long the last move waited for its guild, in microseconds."
+    ),
+    "avg_latency_us": Metric("flora_dispatch_latency_avg_us", "gauge", "Mean dispatch time, in microseconds."),
+    "p50_latency_us": Metric("flora_dispatch_latency_p50_us", "gauge", "Median dispatch time, in microseconds."),
+    "p95_latency_us": Metric("flora_dispatch_latency_p95_us", "gauge", "95th percentile, in microseconds."),
+    "p99_latency_us": Metric("flora_dispatch_latency_p99_us", "gauge", "99th percentile, in microseconds."),
+}
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+
+
+async def metrics_json(request: web.Request) -> web.Response:
+    """Every number by name."""
+    return json_response(await _read(request))
+
+
+async def metrics_text(request: web.Request) -> web.Response:
+    """Prometheus text."""
+    return web.Response(text=prometheus_text(await _read(request)), content_type="text/plain", charset="utf-8")
+
+
+def prometheus_text(values: Mapping[str, float]) -> str:
+    """Numbers in Prometheus' text format; one that has no entry above becomes an untyped `flora_<name>`."""
+    lines: list[str] = []
+    for field, value in values.items():
+        metric = METRICS.get(field)
+        if metric is None and not _PLAIN_NAME.fullmatch(field):
+            continue
+        name, kind, text = metric or Metric(f"flora_{field}", "untyped", f"{field.replace('_', ' ')}.")
+        lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value:.17g}"]
+    return "\n".join([*lines, ""])
+
+
+async def _read(request: web.Request) -> dict[str, float]:
+    deps = request.app[DEPS]
+    message = ReadMetrics(req_id=ReqId(""), trace=request[TRACE])
+    values = await deps.peers.ask("router", message, deps.limits.peer_s)
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
+
+
+ROUTES = (
+    Route(method="GET", path="/metrics", handler=metrics_text, access=Access.OPERATOR),
+    Route(method="GET", path="/metrics/json", handler=metrics_json, access=Access.OPERATOR),
+)
