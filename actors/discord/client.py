@@ -1,0 +1,272 @@
+"""disnake for transport only: websocket, heartbeat, resume, identify, shards. Its models and caches are never used.
+
+Two places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event, and
+`received_message` of the socket, by a shorter one for dispatches. Everything rare goes through disnake's own code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import disnake
+import orjson
+from disnake import shard as disnake_shard
+from disnake.gateway import DiscordWebSocket
+from disnake.http import Route
+
+from flora.actors.discord.http import connector
+from flora.actors.discord.payloads import event_name
+from flora.actors.discord.scope import ScopeCache
+from flora.actors.discord.sink import EventSink
+from flora.messages.errors import ConfigError, FloraError, Unavailable
+
+log = logging.getLogger(__name__)
+
+ZLIB_SUFFIX = b"\x00\x00\xff\xff"
+LOGIN_WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pauses between attempts to reach the API at start; the last one repeats for ever."""
+PRIVILEGED = ("members", "presences", "message_content")
+
+_MAPPED = (
+    "MESSAGE_CREATE",
+    "MESSAGE_UPDATE",
+    "MESSAGE_DELETE",
+    "MESSAGE_DELETE_BULK",
+    "MESSAGE_REACTION_ADD",
+    "MESSAGE_REACTION_REMOVE",
+    "MESSAGE_REACTION_REMOVE_EMOJI",
+    "MESSAGE_REACTION_REMOVE_ALL",
+)
+
+
+def intents_from(names: tuple[str, ...]) -> disnake.Intents:
+    """Intents for the setting `discord.intents`.
+
+    Args:
+        names: `all`, `unprivileged`, or names as disnake has them, such as `guild_messages`.
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    intents = disnake.Intents.none()
+    for name in names:
+        if name in {"all", "unprivileged"}:
+            intents |= disnake.Intents.all() if name == "all" else disnake.Intents.default()
+        elif name in disnake.Intents.VALID_FLAGS:
+            setattr(intents, name, True)
+        else:
+            known = ", ".join(sorted(disnake.Intents.VALID_FLAGS))
+            raise ConfigError(f"discord.intents: there is no intent {name!r}; known are all, unprivileged, {known}")
+    return intents
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHooks:
+    """What the client reports. Called on the loop; must not block."""
+
+    ready: Callable[[str, str], None]  # (application id, bot's user id), once, when every shard was READY
+    guild: Callable[[str, bool], None]  # (guild id, True: available, False: left)
+
+
+class EventSocket(DiscordWebSocket):
+    """A gateway connection that spends on a dispatch only what it needs: inflate, parse, count, hand over."""
+
+    async def received_message(self, raw_msg: str | bytes, /) -> None:
+        if isinstance(raw_msg, bytes):
+            if self._buffer or raw_msg[-4:] != ZLIB_SUFFIX:
+                self._buffer += raw_msg
+                if raw_msg[-4:] != ZLIB_SUFFIX:
+                    return
+                raw_msg, self._buffer = bytes(self._buffer), bytearray()
+            raw_msg = self._zlib.decompress(raw_msg)
+        msg = orjson.loads(raw_msg)
+        event = msg.get("t")
+        if msg["op"] != self.DISPATCH or event in {"READY", "RESUMED"}:
+            await super().received_message(raw_msg if isinstance(raw_msg, str) else raw_msg.decode())
+            if msg["op"] == self.HELLO:
+                # From here on disnake's heartbeat thread closes a silent connection after this time; a timer per message
+                # besides costs as much as all the rest of reading it.
+                self._max_heartbeat_timeout = 0
+            return
+        self.sequence = msg["s"]
+        if self._keep_alive is not None:
+            self._keep_alive.tick()
+        parser = self._discord_parsers.get(event)
+        if parser is not None:
+            parser(msg["d"])
+
+
+class FloraClient(disnake.AutoShardedClient):
+    """One process's connection to Discord: as many shards as Discord recommends. On the loop."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        api_base: str,
+        intents: tuple[str, ...],
+        sink: EventSink,
+        scopes: ScopeCache,
+        hooks: ClientHooks,
+        shard_count: int | None = None,
+    ) -> None:
+        """Makes a client that is not connected yet.
+
+        Args:
+            token: Of the bot.
+            api_base: REST base with version, such as `https://discord.com/api/v10`; it names the gateway.
+            intents: See `intents_from`.
+            sink: Takes script events.
+            scopes: Learns which guild a channel or thread belongs to.
+            hooks: What is reported.
+            shard_count: None: ask Discord.
+        """
+        disnake.VoiceClient.warn_nacl = disnake.VoiceClient.warn_dave = False  # voice is not used
+        disnake_shard.DiscordWebSocket = EventSocket  # type: ignore[attr-defined]  # how shards find their socket class
+        if api_base:
+            Route.BASE = api_base.rstrip("/")
+        self._token = token
+        self._sink = sink
+        self._scopes = scopes
+        self._report = hooks
+        self._ready_shards: set[int] = set()
+        self._announced = False
+        super().__init__(
+            loop=asyncio.get_running_loop(),
+            connector=connector(),
+            intents=intents_from(intents),
+            shard_count=shard_count,
+            max_messages=None,
+            chunk_guilds_at_startup=False,
+            member_cache_flags=disnake.MemberCacheFlags.none(),
+            enable_gateway_error_handler=False,
+        )
+        parsers = self._connection.parsers
+        parsers.clear()
+        parsers.update(self._parsers())
+
+    async def log_in(self) -> None:
+        """Proves the token; tries again for ever while Discord cannot be reached.
+
+        Raises:
+            ConfigError: Discord refused the token.
+        """
+        for attempt in range(1 << 30):
+            try:
+                await self.login(self._token)
+            except disnake.LoginFailure as exc:
+                raise _token_refused() from exc
+            except (disnake.HTTPException, aiohttp.ClientError, OSError, TimeoutError) as exc:
+                wait_s = LOGIN_WAITS_S[min(attempt, len(LOGIN_WAITS_S) - 1)]
+                log.warning("Discord cannot be reached: %s; next try in %g s", type(exc).__name__, wait_s)
+                await self.http.close()
+                self.http.connector = connector()
+                await asyncio.sleep(wait_s)
+            else:
+                return
+
+    async def stay_connected(self) -> None:
+        """Runs the shards; disnake reconnects and resumes. Returns after `close`.
+
+        Raises:
+            ConfigError: Discord refused the token or the intents: only a person can repair that.
+            Unavailable: Discord allows no further identify today, or closed for good.
+        """
+        for attempt in range(1 << 30):
+            try:
+                await self.connect()
+            except (disnake.GatewayNotFound, aiohttp.ClientError, OSError, TimeoutError) as exc:
+                wait_s = LOGIN_WAITS_S[min(attempt, len(LOGIN_WAITS_S) - 1)]
+                log.warning("Discord's gateway cannot be reached: %s; next try in %g s", type(exc).__name__, wait_s)
+                await asyncio.sleep(wait_s)
+            except disnake.DiscordException as exc:
+                raise self._fatal(exc) from exc
+            else:
+                return
+
+    def dispatch(self, event: str, *args: Any, **kwargs: Any) -> None:
+        """disnake's own events: nobody listens, except to a lost connection."""
+        if event == "shard_disconnect":
+            log.info("shard %s lost its connection", args[0], extra={"action": "shard_disconnected"})
+
+    def _fatal(self, exc: disnake.DiscordException) -> FloraError:
+        code = exc.code if isinstance(exc, disnake.ConnectionClosed) else None
+        if code == 4004:
+            return _token_refused()
+        if isinstance(exc, disnake.PrivilegedIntentsRequired) or code == 4014:
+            wanted = ", ".join(name for name in PRIVILEGED if getattr(self.intents, name))
+            return ConfigError(
+                f"Discord refused the privileged intents ({wanted}). Enable them for this application in the developer "
+                "portal (Bot, Privileged Gateway Intents), or leave them out of discord.intents (DISCORD_INTENTS)."
+            )
+        if code == 4013:
+            return ConfigError("Discord does not know one of the intents in discord.intents (DISCORD_INTENTS).")
+        if isinstance(exc, disnake.SessionStartLimitReached):
+            return Unavailable("Discord allows no further identify for now: the bot was restarted too often today.")
+        return Unavailable(f"Discord closed the gateway for good: {exc}")
+
+    def _parsers(self) -> dict[str, Callable[[dict[str, Any]], None]]:
+        table: dict[str, Callable[[dict[str, Any]], None]] = {
+            "READY": self._ready_arrived,
+            "INTERACTION_CREATE": self._interaction,
+            "GUILD_CREATE": self._guild_create,
+            "GUILD_DELETE": self._guild_delete,
+            "CHANNEL_DELETE": self._channel_gone,
+            "THREAD_DELETE": self._channel_gone,
+            "THREAD_LIST_SYNC": self._thread_list,
+        }
+        for dispatch in ("CHANNEL_CREATE", "CHANNEL_UPDATE", "THREAD_CREATE", "THREAD_UPDATE"):
+            table[dispatch] = self._channel_seen
+        for dispatch in _MAPPED:
+            table[dispatch] = self._offer(dispatch)
+        return table
+
+    def _offer(self, dispatch: str) -> Callable[[dict[str, Any]], None]:
+        name = event_name(dispatch, {})
+        assert name is not None
+        offer = self._sink.offer
+        return lambda raw: offer(name, raw)
+
+    def _interaction(self, raw: dict[str, Any]) -> None:
+        name = event_name("INTERACTION_CREATE", raw)
+        if name is not None:
+            self._sink.offer(name, raw)
+
+    def _ready_arrived(self, raw: dict[str, Any]) -> None:
+        self._ready_shards.add(raw["__shard_id__"] or 0)
+        self._sink.push("", "ready", raw)
+        if not self._announced and len(self._ready_shards) >= (self.shard_count or 1):
+            self._announced = True
+            self._ready.set()
+            self._report.ready(raw["application"]["id"], raw["user"]["id"])
+
+    def _guild_create(self, raw: dict[str, Any]) -> None:
+        if not raw.get("unavailable"):
+            self._scopes.learn_guild(raw)
+            self._report.guild(raw["id"], True)
+
+    def _guild_delete(self, raw: dict[str, Any]) -> None:
+        if not raw.get("unavailable"):  # an outage keeps everything
+            self._report.guild(raw["id"], False)
+
+    def _channel_seen(self, raw: dict[str, Any]) -> None:
+        if raw.get("guild_id"):
+            self._scopes.learn("channel", raw["id"], raw["guild_id"])
+
+    def _channel_gone(self, raw: dict[str, Any]) -> None:
+        self._scopes.forget("channel", raw["id"])
+
+    def _thread_list(self, raw: dict[str, Any]) -> None:
+        for thread in raw.get("threads", ()):
+            self._scopes.learn("channel", thread["id"], raw["guild_id"])
+
+
+def _token_refused() -> ConfigError:
+    return ConfigError(
+        "Discord refused the bot token. Set discord.bot_token (DISCORD_BOT_TOKEN) to the current token from the "
+        "developer portal."
+    )
