@@ -30,7 +30,32 @@ log = logging.getLogger(__name__)
 ZLIB_SUFFIX = b"\x00\x00\xff\xff"
 LOGIN_WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses between attempts to reach the API at start; the last one repeats for ever."""
-PRIVILEGED = ("members", "presences", "message_content")
+PRIVILEGED = ("guild_members", "guild_presences", "message_content")
+
+INTENT_BITS = {
+    "guilds": 0,
+    "guild_members": 1,
+    "guild_moderation": 2,
+    "guild_expressions": 3,
+    "guild_integrations": 4,
+    "guild_webhooks": 5,
+    "guild_invites": 6,
+    "guild_voice_states": 7,
+    "guild_presences": 8,
+    "guild_messages": 9,
+    "guild_message_reactions": 10,
+    "guild_message_typing": 11,
+    "direct_messages": 12,
+    "direct_message_reactions": 13,
+    "direct_message_typing": 14,
+    "message_content": 15,
+    "guild_scheduled_events": 16,
+    "auto_moderation_configuration": 20,
+    "auto_moderation_execution": 21,
+    "guild_message_polls": 24,
+    "direct_message_polls": 25,
+}
+"""Discord's intents and their bits; disnake has its own names for them."""
 
 _MAPPED = (
     "MESSAGE_CREATE",
@@ -48,7 +73,7 @@ def intents_from(names: tuple[str, ...]) -> disnake.Intents:
     """Intents for the setting `discord.intents`.
 
     Args:
-        names: `all`, `unprivileged`, or names as disnake has them, such as `guild_messages`.
+        names: `all`, `unprivileged`, or names as Discord's documentation has them, in lower case.
     Raises:
         ConfigError: a name is unknown.
     """
@@ -56,11 +81,12 @@ def intents_from(names: tuple[str, ...]) -> disnake.Intents:
     for name in names:
         if name in {"all", "unprivileged"}:
             intents |= disnake.Intents.all() if name == "all" else disnake.Intents.default()
-        elif name in disnake.Intents.VALID_FLAGS:
-            setattr(intents, name, True)
+        elif name in INTENT_BITS:
+            intents.value |= 1 << INTENT_BITS[name]
         else:
-            known = ", ".join(sorted(disnake.Intents.VALID_FLAGS))
-            raise ConfigError(f"discord.intents: there is no intent {name!r}; known are all, unprivileged, {known}")
+            raise ConfigError(
+                f"discord.intents: there is no intent {name!r}; known are all, unprivileged, {', '.join(INTENT_BITS)}"
+            )
     return intents
 
 
@@ -88,8 +114,8 @@ class EventSocket(DiscordWebSocket):
         if msg["op"] != self.DISPATCH or event in {"READY", "RESUMED"}:
             await super().received_message(raw_msg if isinstance(raw_msg, str) else raw_msg.decode())
             if msg["op"] == self.HELLO:
-                # From here on disnake's heartbeat thread closes a silent connection after this time; a timer per message
-                # besides costs as much as all the rest of reading it.
+                # From here on disnake's heartbeat thread closes a silent connection after this time. A timer per
+                # message besides costs as much as all the rest of reading it.
                 self._max_heartbeat_timeout = 0
             return
         self.sequence = msg["s"]
@@ -198,7 +224,7 @@ class FloraClient(disnake.AutoShardedClient):
         if code == 4004:
             return _token_refused()
         if isinstance(exc, disnake.PrivilegedIntentsRequired) or code == 4014:
-            wanted = ", ".join(name for name in PRIVILEGED if getattr(self.intents, name))
+            wanted = ", ".join(name for name in PRIVILEGED if self.intents.value >> INTENT_BITS[name] & 1)
             return ConfigError(
                 f"Discord refused the privileged intents ({wanted}). Enable them for this application in the developer "
                 "portal (Bot, Privileged Gateway Intents), or leave them out of discord.intents (DISCORD_INTENTS)."
