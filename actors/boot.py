@@ -1,25 +1,22 @@
-"""Boot steps that touch the outside world: one attempt each, in the caller's thread, with a limit.
+"""Boot steps that touch the outside world, in the caller's thread.
 
-Runtime has no threads (it forks), so it calls these directly; nothing else runs yet that could be held up.
+Runtime has no lasting threads (it forks), so it calls these directly, before anything runs that could be held up.
 """
 
 from __future__ import annotations
 
-import random
+import asyncio
 from collections.abc import Callable
-
-import redis
-from redis.exceptions import RedisError
 
 from flora.messages.errors import ConfigError
 from flora.messages.settings import CacheSettings, DatabaseSettings
-from flora.storage.backoff import Backoff
 from flora.storage.postgres import migrate
+from flora.storage.redis import connect_with_backoff
 
-CACHE_BACKOFF = Backoff(first_s=0.1, cap_s=30.0)
+Progress = Callable[[str], None]
 
 
-def migrate_database(database: DatabaseSettings, progress: Callable[[str], None]) -> None:
+def migrate_database(database: DatabaseSettings, progress: Progress) -> None:
     """Brings the database to this version's schema.
 
     Raises:
@@ -30,23 +27,17 @@ def migrate_database(database: DatabaseSettings, progress: Callable[[str], None]
     migrate(database.url, progress)
 
 
-def connect_cache(cache: CacheSettings, failures: int, limit_s: float) -> float | None:
-    """Asks the cache for a sign of life.
+def wait_for_cache(cache: CacheSettings, progress: Progress) -> None:
+    """Waits until the cache answers, trying with growing delay, as long as it takes.
 
-    Args:
-        cache: Where it is.
-        failures: How many tries failed before this one.
-        limit_s: Longest time to wait for an answer.
-    Returns:
-        None when it answered, else how many seconds to wait before the next try.
+    Raises:
+        ConfigError: the URL is missing or malformed.
     """
     if cache.url is None:
         raise ConfigError("cache.url (CACHE_URL) is not set and no embedded server was started")
-    client = redis.Redis.from_url(cache.url, socket_connect_timeout=limit_s, socket_timeout=limit_s)
-    try:
-        client.ping()
-    except (RedisError, OSError):
-        return CACHE_BACKOFF.delay_s(failures + 1, random.Random())
-    finally:
-        client.close()
-    return None
+    asyncio.run(_connect_once(cache.url, progress))
+
+
+async def _connect_once(url: str, progress: Progress) -> None:
+    client = await connect_with_backoff(url, progress=progress)
+    await client.aclose()

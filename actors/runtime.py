@@ -12,7 +12,7 @@ from typing import Any
 from thespian.actors import ActorExitRequest
 
 from flora.actors.base import DEFERRED, FloraActor
-from flora.actors.boot import connect_cache, migrate_database
+from flora.actors.boot import migrate_database, wait_for_cache
 from flora.actors.compiler import Compiler
 from flora.actors.cron import Cron
 from flora.actors.deployer import Deployer
@@ -41,7 +41,6 @@ from flora.messages.lifecycle import (
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 30.0
-CACHE_TRY_LIMIT_S = 2.0
 Step = Callable[[Callable[[], None]], None]
 
 
@@ -76,7 +75,6 @@ class Runtime(FloraActor):
         self._ready = False
         self._draining = False
         self._rng = random.Random()
-        self._cache_failures = 0
 
     # Boot
 
@@ -131,13 +129,8 @@ class Runtime(FloraActor):
         then()
 
     def _connect_cache(self, then: Callable[[], None]) -> None:
-        delay_s = connect_cache(self.settings.cache, self._cache_failures, CACHE_TRY_LIMIT_S)
-        if delay_s is None:
-            then()
-            return
-        self._cache_failures += 1
-        self._progress(f"the cache does not answer yet (try {self._cache_failures}); next try in {delay_s:.1f} s")
-        self.after(delay_s, lambda: self._connect_cache(then))
+        wait_for_cache(self.settings.cache, self._progress)
+        then()
 
     def _start_step(self, name: str, actor_class: type[FloraActor], peer: str, worker_id: int | None = None) -> Step:
         def step(then: Callable[[], None]) -> None:

@@ -1,0 +1,171 @@
+"""The launch script: starts everything, says when it is ready, keeps the servers alive, and ends it all.
+
+Runs in the foreground. Prints exactly one line on stdout, `flora is ready on http://ADDRESS:PORT`; everything else goes to
+stderr. Exits 0 on SIGINT and SIGTERM, 1 on a fatal error. A second signal exits at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+
+from flora.actors import system
+from flora.actors.runtime import Runtime
+from flora.messages.base import Failed, Ok
+from flora.messages.errors import FloraError
+from flora.messages.ids import ReqId
+from flora.messages.lifecycle import BootProgress, Drain, FatalError, Peers, Start
+from flora.messages.settings import Settings
+from flora.storage.embedded import ServiceSupervisor
+
+from flora.scripts.simulator_process import SimulatorProcess
+
+POLL_S = 0.1
+DRAIN_LIMIT_S = 2.5  # together with stopping the servers this stays under five seconds
+SERVICES_STOP_LIMIT_S = 1.5
+
+
+class Stop(Exception):
+    """A signal asked us to end."""
+
+
+class Launcher:
+    """One run of flora on this host."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._signals = 0
+        self._started_s = time.monotonic()
+
+    def run(self) -> int:
+        """Runs until a signal or a fatal error; gives the exit code."""
+        self._catch_signals()
+        try:
+            with self._services() as settings, self._simulator(settings) as settings:
+                return self._run_actors(settings)
+        except Stop:
+            return 0
+        except FloraError as exc:
+            say(f"flora cannot start: {exc}")
+            return 1
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+
+    def _signalled(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + number)  # every process of ours ends with this one: the lifeline
+
+    def _check_signals(self) -> None:
+        if self._signals:
+            raise Stop
+
+    @contextmanager
+    def _services(self) -> Iterator[Settings]:
+        """Starts the servers that no URL is configured for; stops them at the end."""
+        self._supervisor = ServiceSupervisor(self._settings)
+        try:
+            self._supervisor.start(say)
+            self._check_signals()
+            yield self._supervisor.settings()
+        finally:
+            self._supervisor.stop(SERVICES_STOP_LIMIT_S)
+
+    @contextmanager
+    def _simulator(self, settings: Settings) -> Iterator[Settings]:
+        """Starts the simulated Discord when there is no token; stops it at the end."""
+        self._simulated: SimulatorProcess | None = None
+        if not settings.discord.simulated:
+            yield settings
+            return
+        self._simulated = SimulatorProcess(settings)
+        try:
+            self._simulated.start(say)
+            self._check_signals()
+            yield replace(settings, discord=self._simulated.discord_settings(settings.discord))
+        finally:
+            self._simulated.stop()
+
+    def _run_actors(self, settings: Settings) -> int:
+        running = system.start(settings.cluster_secret, settings.log_level, settings.data_dir)
+        try:
+            runtime = running.create(Runtime)
+            start = Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime")
+            running.tell(runtime, start)
+            facts = self._await_boot(running)
+            self._announce(facts)
+            fatal = self._serve(running)
+            if fatal is None:
+                self._drain(running, runtime)
+            return 0 if fatal is None else 1
+        finally:
+            running.shutdown()
+
+    def _await_boot(self, running: system.RunningSystem) -> dict[str, dict[str, object]]:
+        while True:
+            self._check_signals()
+            self._poll_children()
+            match running.listen(POLL_S):
+                case BootProgress(text=text):
+                    say(text)
+                case Ok(value=facts):
+                    return dict(facts)
+                case Failed() as failed:
+                    raise FloraError(failed.message)
+                case FatalError(text=text):
+                    raise FloraError(text)
+
+    def _announce(self, facts: dict[str, dict[str, object]]) -> None:
+        if self._simulated is not None:
+            say(f"simulated Discord: {self._simulated.url} (open it in a browser and type as a user)")
+        say(f"started in {time.monotonic() - self._started_s:.1f} s")
+        address, port = facts["http"]["address"], facts["http"]["port"]
+        shown = "127.0.0.1" if address in {"0.0.0.0", "::"} else address
+        print(f"flora is ready on http://{shown}:{port}", flush=True)
+
+    def _serve(self, running: system.RunningSystem) -> str | None:
+        """Keeps the servers alive until a signal (None) or a fatal error (its text)."""
+        while not self._signals:
+            self._poll_children()
+            match running.listen(POLL_S):
+                case BootProgress(text=text):
+                    say(text)
+                case FatalError(text=text):
+                    say(f"flora ends: {text}")
+                    return text
+        return None
+
+    def _poll_children(self) -> None:
+        self._supervisor.poll()
+        if self._simulated is not None:
+            self._simulated.poll()
+
+    def _drain(self, running: system.RunningSystem, runtime: object) -> None:
+        say("stopping")
+        deadline = time.monotonic() + DRAIN_LIMIT_S
+        running.tell(runtime, Drain(req_id=ReqId("drain"), limit_s=DRAIN_LIMIT_S - 0.5))
+        while (left_s := deadline - time.monotonic()) > 0:
+            if isinstance(running.listen(left_s), Ok):
+                return
+
+
+def say(text: str) -> None:
+    """Progress for a person, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(settings: Settings) -> int:
+    """Runs flora in the foreground until a signal; gives the exit code.
+
+    Args:
+        settings: As loaded by `flora.storage.config`.
+    """
+    return Launcher(settings).run()
