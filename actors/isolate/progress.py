@@ -1,0 +1,168 @@
+"""The flight recorder: which event runs in which isolate, readable after the worker's death.
+
+One sparse file per worker process, one page per isolate. The page is mapped over memory of the isolate (a buffer only
+the prelude holds), so "started event 17" is one store in JavaScript, costs nothing, and is in the kernel's page cache
+the moment it is done: neither `kill -9` nor an abort of V8 loses it. A crash of the machine does; nobody needs it then.
+
+Page layout: bytes 0–31 four float64 written by the prelude (started seq, started count, started at, finished seq);
+from byte 1024 the host's part: magic, isolate number, length of the name, name (the guild's id, or empty).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PAGE_BYTES: Final = mmap.PAGESIZE
+CELLS: Final = struct.Struct("<dddd")
+_HOST_AT: Final = 1024
+_HOST: Final = struct.Struct("<8sQI")
+_MAGIC: Final = b"FLORAREC"
+MAX_NAME_BYTES: Final = 64
+_MAP_FIXED: Final = 0x10  # the same on Linux and macOS; Python's mmap has no name for it
+_MAP_FAILED: Final = ctypes.c_void_p(-1).value
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What an isolate says it is doing."""
+
+    started_seq: int  # event whose handlers were started last; 0: none yet
+    started_count: int  # how many were started since the isolate exists
+    started_at_ms: float  # wall clock of the last start, ms since the epoch
+    finished_seq: int  # event finished last; 0: none yet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderEntry:
+    """One isolate that was alive when its worker wrote last."""
+
+    name: str
+    isolate_number: int
+    progress: Progress
+
+
+def _progress(cells: bytes) -> Progress:
+    seq, count, at_ms, finished = CELLS.unpack(cells)
+    return Progress(int(seq), int(count), at_ms, int(finished))
+
+
+def _libc_mmap() -> ctypes._NamedFuncPointer:
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    function.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    return function
+
+
+class Slot:
+    """One isolate's page."""
+
+    def __init__(self, recorder: Recorder, index: int) -> None:
+        self._recorder = recorder
+        self.index = index
+        self._address = 0
+
+    def map_over(self, address: int, length: int) -> int:
+        """Put the page over the first whole page inside `length` bytes of memory at `address`.
+
+        Returns:
+            Offset of the page from `address` in bytes, or -1 where no whole page fits (16 KB pages): then the
+            recorder stays silent and all else works.
+        Raises:
+            OSError: the kernel refused.
+        """
+        page = (address + PAGE_BYTES - 1) & -PAGE_BYTES
+        if page + PAGE_BYTES > address + length:
+            return -1
+        self._map(page, mmap.MAP_SHARED, self._recorder.fd, self.index * PAGE_BYTES)
+        self._address = page
+        return page - address
+
+    def unmap(self) -> None:
+        """Give the memory its own, empty page again. Needed before V8 frees it; the isolate may still be writing."""
+        if self._address:
+            self._map(self._address, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+            self._address = 0
+
+    def _map(self, address: int, flags: int, fd: int, offset: int) -> None:
+        rights = mmap.PROT_READ | mmap.PROT_WRITE
+        if self._recorder.mmap(address, PAGE_BYTES, rights, flags | _MAP_FIXED, fd, offset) in (None, _MAP_FAILED):
+            errno = ctypes.get_errno()
+            raise OSError(errno, f"mapping the flight recorder failed: {os.strerror(errno)}")
+
+    def read(self) -> Progress:
+        """What the isolate wrote last; no call into V8."""
+        return _progress(os.pread(self._recorder.fd, CELLS.size, self.index * PAGE_BYTES))
+
+    def release(self) -> None:
+        """The isolate is gone in good order: nothing to report for it. Call `unmap` first."""
+        os.pwrite(self._recorder.fd, bytes(PAGE_BYTES), self.index * PAGE_BYTES)
+        self._recorder.give_back(self.index)
+
+
+class Recorder:
+    """Writer's side: the file of one worker process. Its methods belong to one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Start an empty file at `path`; an old one there is replaced."""
+        path.unlink(missing_ok=True)
+        self.path = path
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.mmap = _libc_mmap()
+        self._free: list[int] = []
+        self._slots = 0
+
+    def claim(self, name: str, isolate_number: int) -> Slot:
+        """A fresh page for an isolate.
+
+        Args:
+            name: the guild's id, or empty for the default isolate; at most MAX_NAME_BYTES bytes.
+            isolate_number: unique in this process, tells generations of the same guild apart.
+        """
+        raw = name.encode()
+        if len(raw) > MAX_NAME_BYTES:
+            raise ValueError(f"a recorder name has at most {MAX_NAME_BYTES} bytes, not {len(raw)}")
+        if not self._free:
+            self._free.append(self._slots)
+            self._slots += 1
+            os.ftruncate(self.fd, self._slots * PAGE_BYTES)
+        index = self._free.pop()
+        os.pwrite(self.fd, _HOST.pack(_MAGIC, isolate_number, len(raw)) + raw, index * PAGE_BYTES + _HOST_AT)
+        return Slot(self, index)
+
+    def give_back(self, index: int) -> None:
+        """Used by `Slot.release`."""
+        self._free.append(index)
+
+    def close(self) -> None:
+        """Close the file and keep it."""
+        os.close(self.fd)
+
+
+def read_recorder(path: Path) -> list[RecorderEntry]:
+    """What a worker's isolates were doing, also after its death.
+
+    An isolate whose `started_seq` is not its `finished_seq` was running (with overlapping events: had unfinished ones).
+    Every event the host handed over before `started_seq`, in order, had been started too; those after it had not.
+
+    Returns:
+        One entry per isolate that had not been closed, in no particular order; empty if there is no such file.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    entries = []
+    for start in range(0, len(data) - PAGE_BYTES + 1, PAGE_BYTES):
+        magic, number, length = _HOST.unpack_from(data, start + _HOST_AT)
+        if magic == _MAGIC:
+            name_at = start + _HOST_AT + _HOST.size
+            name = data[name_at : name_at + min(length, MAX_NAME_BYTES)].decode(errors="replace")
+            progress = _progress(data[start : start + CELLS.size])
+            entries.append(RecorderEntry(name=name, isolate_number=number, progress=progress))
+    return entries
