@@ -1,0 +1,91 @@
+/**
+ * What the isolate has to say since the host last asked, kept as JSON text.
+ *
+ * Each part is a string that grows by concatenation: no arrays, so nothing a script does to prototypes can reach it. Encode
+ * first, append after: an encoder may run script code (`toJSON`), which may append in turn.
+ */
+import { jsonStringify, slice } from './primordials'
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error'
+export type Outcome = 'ok' | 'threw' | 'never' | 'nonpromise'
+
+/** Numbers the host shows beside the output; see PROTOCOL.md. */
+export interface Counters {
+  nextTimerAt: number | null
+  started: number
+  queued: number
+  pendingOps: number
+  more: boolean
+}
+
+let ops = ''
+let done = ''
+let logs = ''
+let handlers = ''
+let crons = ''
+let extracted = ''
+let logLines = 0
+let logLinesDropped = 0
+let maxLogLines = 1000
+
+export function setMaxLogLines(lines: number): void {
+  maxLogLines = lines
+}
+
+/** `args` is the inside of a JSON array. */
+export function putOp(id: number, name: string, args: string): void {
+  const entry = '[' + id + ',' + jsonStringify(name) + ',[' + args + ']]'
+  ops = ops === '' ? entry : ops + ',' + entry
+}
+
+export function putDone(seq: number, outcome: Outcome, text: string | null, elapsedUs: number): void {
+  const entry = '[' + seq + ',"' + outcome + '",' + (text === null ? 'null' : jsonStringify(text)) + ',' + elapsedUs + ']'
+  done = done === '' ? entry : done + ',' + entry
+}
+
+/** Lines past the limit of one turn are counted and reported by `render`, so that a script in a loop cannot fill the heap. */
+export function putLog(level: LogLevel, message: string): void {
+  if (logLines >= maxLogLines) {
+    logLinesDropped++
+    return
+  }
+  const entry = '["' + level + '",' + jsonStringify(message) + ']'
+  logLines++
+  logs = logs === '' ? entry : logs + ',' + entry
+}
+
+export function putHandler(event: string): void {
+  const entry = jsonStringify(event)
+  handlers = handlers === '' ? entry : handlers + ',' + entry
+}
+
+export function putCron(name: string, expression: string, skipIfRunning: boolean): void {
+  const entry = '[' + jsonStringify(name) + ',' + jsonStringify(expression) + ',' + skipIfRunning + ']'
+  crons = crons === '' ? entry : crons + ',' + entry
+}
+
+export function putExtracted(text: string): void {
+  extracted = jsonStringify(text)
+}
+
+/** The whole output as one JSON object, and an empty buffer behind it. */
+export function render(counters: Counters): string {
+  if (logLinesDropped > 0) {
+    logs += ',["warn","console: ' + logLinesDropped + ' more lines dropped"]'
+  }
+  let text = part('o', ops) + part('d', done) + part('l', logs) + part('h', handlers) + part('c', crons)
+  if (extracted !== '') text += ',"x":' + extracted
+  if (counters.nextTimerAt !== null) text += ',"n":' + counters.nextTimerAt
+  if (counters.started !== 0) text += ',"s":' + counters.started
+  if (counters.queued !== 0) text += ',"q":' + counters.queued
+  if (counters.pendingOps !== 0) text += ',"p":' + counters.pendingOps
+  if (counters.more) text += ',"m":true'
+  ops = done = logs = handlers = crons = extracted = ''
+  logLines = logLinesDropped = 0
+  return text === '' ? '{}' : '{' + slice(text, 1) + '}'
+}
+
+function part(key: string, entries: string): string {
+  return entries === '' ? '' : ',"' + key + '":[' + entries + ']'
+}
+

@@ -1,0 +1,37 @@
+/**
+ * The flight recorder: six numbers in memory that the host maps from a file, so they outlive an abort of the process.
+ *
+ * [0] seq of the event started last  [1] events started so far  [2] when it started, ms  [3] seq finished last
+ * [4] seq on whose behalf code runs, 0 between turns and during the load  [5] turns so far
+ */
+import { state, type Task } from './state'
+import { dateNow } from './primordials'
+
+export const PROGRESS_BYTES = 8192
+export const progress = new ArrayBuffer(PROGRESS_BYTES)
+
+let cells = new Float64Array(progress, 0, 6)
+
+export function setProgressOffset(bytes: number): void {
+  cells = new Float64Array(progress, bytes, 6)
+}
+
+/** The seq goes last: whoever reads a new one finds the rest already there. */
+export function recordStart(task: Task): void {
+  const now = dateNow()
+  task.startedAtMs = now
+  cells[2] = now
+  cells[1] = (cells[1] as number) + 1
+  cells[4] = task.seq
+  cells[0] = task.seq
+}
+
+export function recordFinish(task: Task): void {
+  cells[3] = task.seq
+}
+
+export function recordOwner(task: Task | null): void {
+  state.owner = task
+  cells[4] = task === null ? 0 : task.seq
+  cells[5] = (cells[5] as number) + 1
+}

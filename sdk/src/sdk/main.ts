@@ -1,0 +1,3 @@
+import { takeHost } from './host'
+
+takeHost()

@@ -1,0 +1,15 @@
+// The bot a guild gets before anyone has deployed one. Everything it uses is a global: nothing to import.
+
+const ping = prefix({
+  name: 'ping',
+  run: (ctx) => ctx.reply('Pong!'),
+})
+
+const hello = slash({
+  name: 'hello',
+  description: 'Says hello',
+  options: [{ name: 'name', description: 'Whom to greet', type: 'string' }],
+  run: (ctx) => ctx.reply(`Hello, ${ctx.options.name ?? ctx.msg.user.username}!`),
+})
+
+createBot({ prefix: '!', commands: [ping], slashCommands: [hello] })
