@@ -1,0 +1,217 @@
+"""The deployer: the only actor that changes which script a guild runs, and what is stored about it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any
+
+from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.compile_cache import Script
+from flora.actors.deploy_service import DeployService
+from flora.actors.peer_calls import PeerCalls
+from flora.actors.starter import load_starter
+from flora.messages.base import Address, Ok, Request
+from flora.messages.deployment import (
+    Compile,
+    Compiled,
+    Deploy,
+    GetDeployment,
+    ListDeployments,
+    LoadGuild,
+    ReloadGuilds,
+    RestoreDeployments,
+    UnloadGuild,
+)
+from flora.messages.errors import BugError, ConfigError, FloraError
+from flora.messages.gateway import GuildJoined, GuildLeft
+from flora.messages.ids import GuildId, ReqId
+from flora.messages.lifecycle import Drain, Peers, Start
+from flora.messages.settings import RuntimeSettings, Settings
+from flora.storage.postgres import Database, PostgresDeploymentStore
+
+log = logging.getLogger(__name__)
+
+COMPILE_LIMIT_S = 60.0  # the compiler has limits of its own; this one covers a line of large projects before ours
+UNLOAD_LIMIT_S = 30.0
+LOAD_MARGIN_S = 30.0
+LOADS_PER_WORKER = 4
+CLOSE_LIMIT_S = 1.0
+DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
+
+NO_ID = ReqId("")  # the bridge gives every request its own
+
+
+class PeerHost:
+    """`ScriptHost` on the compiler and the router. Lives on the loop."""
+
+    def __init__(self, compiler: PeerCalls, router: PeerCalls, load_limit_s: float) -> None:
+        self._compiler = compiler
+        self._router = router
+        self._load_limit_s = load_limit_s
+
+    async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
+        request = Compile(
+            req_id=NO_ID,
+            guild_id=guild_id,
+            entry=script.entry,
+            files=script.files,
+            bundle=script.bundle,
+            source_map=script.source_map,
+        )
+        compiled: Compiled = await self._compiler.ask(request, COMPILE_LIMIT_S)
+        return compiled
+
+    async def load(self, guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        request = LoadGuild(
+            req_id=NO_ID, guild_id=guild_id, script=compiled.script, source_map=compiled.source_map, restore=restore
+        )
+        await self._router.ask(request, self._load_limit_s)
+
+    async def unload(self, guild_id: GuildId) -> None:
+        await self._router.ask(UnloadGuild(req_id=NO_ID, guild_id=guild_id), UNLOAD_LIMIT_S)
+
+
+class Deployer(FloraActor):
+    """Owns tables `deployments` and `deployment_revisions`, and the order of deploys per guild.
+
+    Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments (runtime), ReloadGuilds (router),
+               GuildJoined, GuildLeft (gateway)
+    Sends      Compile (compiler), LoadGuild, UnloadGuild (router); Ok, Failed (caller)
+    State      the deploys under way and a cache of compiled scripts; the rest is in Postgres.
+    Supervises nothing. A deploy under way when this actor dies leaves the old script or the new one running and the
+               same one or the older stored; deploying again settles it.
+    Fails      Postgres away → StorageError or Unavailable, the previous script runs again; compiler or router
+               restarting → waits a moment, then Unavailable.
+    """
+
+    uses_bridge = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._service: DeployService
+        self._database: Database | None = None
+        self._compiler: PeerCalls
+        self._router: PeerCalls
+        self._asker: Address = None  # who sent the Start that is being handled
+
+    # Life
+
+    def receiveMsg_Start(self, msg: Start, sender: Address) -> None:
+        self._asker = sender
+        super().receiveMsg_Start(msg, sender)
+
+    def on_start(self, msg: Start) -> object:
+        if msg.settings.database.url is None:
+            raise ConfigError("database.url (DATABASE_URL) is not set and no embedded server was started")
+        self._compiler = PeerCalls(self.bridge, "compiler")
+        self._router = PeerCalls(self.bridge, "router")
+        self.on_peers(msg.peers)
+        self._answer(msg, self._asker, self._open(msg.settings.database.url, msg.settings))
+        return DEFERRED
+
+    async def _open(self, url: str, settings: Settings) -> dict[str, Any]:
+        runtime = settings.runtime
+        self._database = Database(url, max_connections=settings.database.max_connections)
+        await self._database.open()
+        self._service = DeployService(
+            PostgresDeploymentStore(self._database),
+            PeerHost(self._compiler, self._router, load_limit_s(runtime)),
+            max_script_bytes=runtime.max_script_bytes,
+            parallel_loads=LOADS_PER_WORKER * runtime.max_workers,
+            starter=load_starter,
+        )
+        return {}
+
+    def on_peers(self, peers: Peers) -> None:
+        self.bridge.call(self._meet, peers)
+
+    def _meet(self, peers: Peers) -> None:
+        self._compiler.moved(peers.compiler)
+        self._router.moved(peers.router)
+
+    def receiveMsg_Drain(self, msg: Drain, sender: Address) -> None:
+        self._answer(msg, sender, self._drain(msg.limit_s))
+
+    async def _drain(self, limit_s: float) -> None:
+        if not await self._service.drain(limit_s * DRAIN_SHARE):
+            log.warning("deploys were cut off by the shutdown", extra={"action": "deploys_cut_off"})
+
+    def on_stop(self) -> None:
+        try:
+            self.bridge.submit(self._close()).result(CLOSE_LIMIT_S)
+        except (TimeoutError, concurrent.futures.CancelledError):
+            log.warning("stopped without closing every connection", extra={"action": "stop_late"})
+
+    async def _close(self) -> None:
+        if self._database is not None:
+            await self._database.close()
+
+    # Requests
+
+    def receiveMsg_Deploy(self, msg: Deploy, sender: Address) -> None:
+        """Deploys; goes on to a definite end also when the asker is gone."""
+        self._answer(msg, sender, self._service.deploy(msg))
+
+    def receiveMsg_GetDeployment(self, msg: GetDeployment, sender: Address) -> None:
+        """One guild's deployment as it is shown."""
+        self._answer(msg, sender, self._service.describe(msg.guild_id, include_bundle=msg.include_bundle))
+
+    def receiveMsg_ListDeployments(self, msg: ListDeployments, sender: Address) -> None:
+        """All deployments, without code."""
+        self._answer(msg, sender, self._service.summaries())
+
+    def receiveMsg_RestoreDeployments(self, msg: RestoreDeployments, sender: Address) -> None:
+        """At boot: loads what is stored."""
+        self._answer(msg, sender, self._service.restore())
+
+    def receiveMsg_ReloadGuilds(self, msg: ReloadGuilds, sender: Address) -> None:
+        """These guilds lost their isolate."""
+        self._answer(msg, sender, self._service.reload(msg.guild_ids))
+
+    def receiveMsg_GuildJoined(self, msg: GuildJoined, sender: Address) -> None:
+        """The bot is in this guild; see `DeployService.joined`."""
+        self._go(self._service.joined(msg.guild_id))
+
+    def receiveMsg_GuildLeft(self, msg: GuildLeft, sender: Address) -> None:
+        """The bot was removed from this guild."""
+        self._go(self._service.left(msg.guild_id))
+
+    def _answer(self, request: Request, sender: Address, work: Coroutine[Any, Any, Any]) -> None:
+        """Runs `work` on the loop; its result or error becomes the reply."""
+        self.bridge.submit(self._reply_with(request, request.reply_to or sender, work))
+
+    async def _reply_with(self, request: Request, asker: Address, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            value = await work
+        except FloraError as exc:
+            self.bridge.tell(asker, replace(exc.as_failed(request.req_id), trace=request.trace))
+        except Exception:
+            kind = type(request).__name__
+            log.exception("%s failed", kind, extra={"action": "bug"})
+            error = BugError(f"the deployer failed while handling {kind}; see its log")
+            self.bridge.tell(asker, replace(error.as_failed(request.req_id), trace=request.trace))
+        else:
+            self.bridge.tell(asker, Ok(req_id=request.req_id, value=value, trace=request.trace))
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs `work` on the loop; nobody waits for it."""
+        self.bridge.submit(work).add_done_callback(_log_failure)
+
+
+def load_limit_s(runtime: RuntimeSettings) -> float:
+    """How long one load may take until nobody expects an answer any more; 0: for ever, as the settings say.
+
+    The router waits for a worker that is being restarted and has a limit of its own; this one is longer, so that its
+    answer is heard.
+    """
+    if not runtime.boot_timeout_s or not runtime.load_timeout_s:
+        return 0.0
+    return 2 * (runtime.boot_timeout_s + runtime.load_timeout_s) + LOAD_MARGIN_S
+
+
+def _log_failure(done: concurrent.futures.Future[None]) -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("work for a guild failed", exc_info=error, extra={"action": "bug"})
