@@ -16,8 +16,8 @@ def usable_cores() -> tuple[int, ...]:
 def pin_process(core: int) -> bool:
     """Keep this process, and all threads it starts from now on, on one core.
 
-    Call it before `init_v8`: threads that exist already stay where they are. The wake-up between Python's thread and V8's
-    is the dominant cost of a small dispatch, and about three times as dear across cores.
+    Call it before `init_v8`: threads that exist already stay where they are. The wake-up between Python's thread and
+    V8's is the dominant cost of a small dispatch, and about three times as dear across cores.
 
     Returns:
         Whether it was done; False on systems without affinities, or if this process may not use that core.

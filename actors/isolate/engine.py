@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import itertools
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +37,8 @@ from flora.actors.isolate.progress import Progress, Recorder, Slot
 from flora.actors.isolate.v8 import FIRST_ERROR, V8, Kind, init_v8, peek
 from flora.messages.errors import BugError
 
+LINES_BEFORE_SCRIPT: Final = 1  # what `load` puts in front of the script
+_PARSE_ERROR: Final = re.compile(r"<anonymous>:(?P<line>\d+): (?P<message>.*)")
 CLOSE_LIMIT_S: Final = 1.0  # a close that takes longer means V8 is inside something that cannot be interrupted
 
 
@@ -68,6 +71,8 @@ class Fault:
 
     kind: FaultKind
     text: str = ""
+    line: int | None = None  # SCRIPT_ERROR: line and column in the script, from 1, when V8 told them
+    column: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ class Isolate:
         self.spec = spec
         self.number = number  # unique in this process
         self.state = State.OPENING
+        self.round_trips = 0  # how many were begun
         self.busy_since = 0.0  # time.monotonic() when the round trip under way began
         self._engine = engine
         self._v8 = engine.v8
@@ -150,7 +156,7 @@ class Isolate:
     def load(self, script: str, source_url: str) -> None:
         """Start the script: compile it as one async function body, call the prelude's `load` with it, then `take()`.
 
-        The script's first line is line 2 of `source_url`. A syntax error arrives as Fault(SCRIPT_ERROR), everything
+        The script's first line is line 2 of `source_url` (LINES_BEFORE_SCRIPT). A syntax error arrives as Fault(SCRIPT_ERROR), everything
         else as output of the prelude.
         """
         parts = self._begin()
@@ -237,6 +243,7 @@ class Isolate:
     def _begin(self) -> Parts:
         parts = self._require_idle()
         self.state = State.BUSY
+        self.round_trips += 1
         self.busy_since = time.monotonic()
         return parts
 
@@ -274,7 +281,7 @@ class Isolate:
             self._engine.on_output(self, Fault(FaultKind.TERMINATED))
         else:
             text = _text(content) if kind >= FIRST_ERROR else "the script is not one function body"
-            self._engine.on_output(self, Fault(FaultKind.SCRIPT_ERROR, text))
+            self._engine.on_output(self, _script_error(text))
 
     def _ended_badly(self, context: int, kind: int, content: bytes | int) -> None:
         first_kind, first_error = self._first_kind, self._first_error
@@ -296,6 +303,17 @@ class Isolate:
         self.state = State.SPENT
         limit = self.spec.heap_limit_mb
         self._engine.on_output(self, Fault(FaultKind.OUT_OF_MEMORY, f"out of memory: heap limit of {limit} MB"))
+
+
+def _script_error(text: str) -> Fault:
+    """V8's parse error: `<anonymous>:LINE: SyntaxError: …`, the source line, then a caret under the place."""
+    found = _PARSE_ERROR.match(text)
+    if found is None:
+        return Fault(FaultKind.SCRIPT_ERROR, text)
+    lines = text.splitlines()
+    column = lines[2].find("^") + 1 if len(lines) > 2 else 0
+    line = int(found["line"]) - LINES_BEFORE_SCRIPT
+    return Fault(FaultKind.SCRIPT_ERROR, found["message"], line, column or None)
 
 
 def _text(content: bytes | int) -> str:

@@ -1,11 +1,11 @@
 """Ending a run that will not end: cancel → probe → close → wedged.
 
-Why steps: cancelling ends a loop in the called function and keeps the isolate, its globals and its other events. It does not
-reach JavaScript that runs as a microtask (`while (true) await 0`), because that runs outside the call; closing the context
-does. Neither ends a builtin that never checks (sorting ten million numbers): then only the process can end.
+Why steps: cancelling ends a loop in the called function and keeps the isolate, its globals and its other events. It
+does not reach JavaScript that runs as a microtask (`while (true) await 0`), because that runs outside the call; closing
+the context does. Neither ends a builtin that never checks (sorting ten million numbers): then only the process can end.
 
-`next_step` decides, `Rescue` does. A worker with nothing busy skips all of it: the event waits for something, and telling
-the prelude ["kill", seq] is enough.
+`next_step` decides, `Rescue` does. Where nothing is busy the first poll says ALIVE: the event waits for something, and
+telling the prelude ["kill", seq] is enough.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def next_step(now: Situation) -> Step | Verdict:
 class Rescue:
     """Brings one isolate back, or down. Poll it from the worker's timer and after each `collect`; it never waits.
 
-    Output of the isolate goes on arriving through the engine meanwhile: whoever owns both must not start the next
-    round trip until the verdict is there.
+    It is about the round trip that was under way when it began: if the owner starts the next one on its output, the
+    verdict is ALIVE all the same.
     """
 
     def __init__(self, isolate: Isolate, now: float) -> None:
@@ -78,9 +78,12 @@ class Rescue:
         self.isolate = isolate
         self._started_at = now
         self._cancelled_at: float | None = None
+        self._round_trip = isolate.round_trips
 
     def poll(self, now: float) -> Verdict | None:
         """Do what is due. Returns the verdict, or None: poll again after CANCEL_AGAIN_S."""
+        if self.isolate.round_trips != self._round_trip:
+            return Verdict.ALIVE
         since_cancel_s = None if self._cancelled_at is None else now - self._cancelled_at
         step = next_step(Situation(self.isolate.state, now - self._started_at, since_cancel_s))
         if step is Step.CANCEL:

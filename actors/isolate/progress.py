@@ -4,8 +4,8 @@ One sparse file per worker process, one page per isolate. The page is mapped ove
 the prelude holds), so "started event 17" is one store in JavaScript, costs nothing, and is in the kernel's page cache
 the moment it is done: neither `kill -9` nor an abort of V8 loses it. A crash of the machine does; nobody needs it then.
 
-Page layout: bytes 0–31 four float64 written by the prelude (started seq, started count, started at, finished seq);
-from byte 1024 the host's part: magic, isolate number, length of the name, name (the guild's id, or empty).
+Page layout: bytes 0–47 six float64 written by the prelude, in the order of `Progress`; from byte 1024 the host's part:
+magic, isolate number, length of the name, name (the guild's id, or empty).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 PAGE_BYTES: Final = mmap.PAGESIZE
-CELLS: Final = struct.Struct("<dddd")
+CELLS: Final = struct.Struct("<dddddd")
 _HOST_AT: Final = 1024
 _HOST: Final = struct.Struct("<8sQI")
 _MAGIC: Final = b"FLORAREC"
@@ -36,6 +36,8 @@ class Progress:
     started_count: int  # how many were started since the isolate exists
     started_at_ms: float  # wall clock of the last start, ms since the epoch
     finished_seq: int  # event finished last; 0: none yet
+    running_seq: int  # event whose code ran last, also after waiting; 0: code of no event
+    turns: int  # how often code was entered; one that stands still while the isolate is busy does not come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +50,8 @@ class RecorderEntry:
 
 
 def _progress(cells: bytes) -> Progress:
-    seq, count, at_ms, finished = CELLS.unpack(cells)
-    return Progress(int(seq), int(count), at_ms, int(finished))
+    seq, count, at_ms, finished, running, turns = CELLS.unpack(cells)
+    return Progress(int(seq), int(count), at_ms, int(finished), int(running), int(turns))
 
 
 def _libc_mmap() -> ctypes._NamedFuncPointer:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import importlib.metadata
 import importlib.util
+import os
 import struct
 import sys
 import threading
@@ -130,6 +131,7 @@ class V8:
             setattr(self, name, function)
         dll.mr_init_v8(" ".join(flags).encode(), str(icu_data).encode())
         self.version: str = dll.mr_v8_version().decode()
+        self.process_id = os.getpid()
 
     def alloc_text(self, context: int, text: bytes) -> int:
         """Handle of a string; the bytes (UTF-8) are copied.
@@ -165,6 +167,9 @@ def init_v8(flags: tuple[str, ...] = FLAGS) -> V8:
     """Start V8 in this process, once; later calls give the same object and ignore `flags`.
 
     Never call it in a process that will fork afterwards: V8 does not survive a fork.
+
+    Raises:
+        RuntimeError: this process was forked from one in which V8 already ran.
     """
     global _instance  # noqa: PLW0603 - V8 exists once per process, so does this
     with _instance_lock:
@@ -175,4 +180,6 @@ def init_v8(flags: tuple[str, ...] = FLAGS) -> V8:
             folder = Path(next(iter(spec.submodule_search_locations)))
             name = "libmini_racer.dylib" if sys.platform == "darwin" else "libmini_racer.so"
             _instance = V8(folder / name, folder / "icudtl.dat", flags)
+        if _instance.process_id != os.getpid():
+            raise RuntimeError("V8 was started before this process was forked; start it in the worker only")
         return _instance

@@ -1,0 +1,2 @@
+// Never gets through its own top level.
+while (true) {}

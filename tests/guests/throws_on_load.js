@@ -1,0 +1,2 @@
+// Fails before it has registered anything.
+throw new Error('broken on purpose')
