@@ -6,12 +6,29 @@ import asyncio
 import inspect
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
 
+import psycopg
 import pytest
+import redis
+from psycopg import sql
+
+from flora.messages.errors import FloraError
+from flora.storage.embedded.folder import DataFolder
+from flora.storage.embedded.supervisor import ServiceSupervisor
 
 POLL_EVERY_S = 0.01
+ORPHAN_GRACE_S = 5.0
+
+# Everything started from here carries this mark in its environment, so that what outlives the run is found. A forked
+# child shows the environment of the program that forked it; scripts/test therefore sets the mark before it starts us.
+RUN_MARK = "FLORA_TEST_RUN"
+MARK = f"{RUN_MARK}={os.environ.setdefault(RUN_MARK, uuid.uuid4().hex)}"
+os.environ["SPT_NOENV"] = "1"  # setproctitle would write its title over the environment
 
 
 class Eventually:
@@ -57,3 +74,104 @@ def eventually() -> Eventually:
 
 def running_in_ci() -> bool:
     return os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def missing(what: str) -> NoReturn:
+    """Ends a test that needs something this machine does not have: skipped on a laptop, failed in CI."""
+    if running_in_ci():
+        pytest.fail(what, pytrace=False)
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def embedded_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceSupervisor]:
+    """The real Postgres and Valkey, one pair for the whole run."""
+    folder = DataFolder.open(tmp_path_factory.mktemp("services"))
+    supervisor = None
+    try:
+        supervisor = ServiceSupervisor(folder)
+        supervisor.start()
+    except FloraError as exc:
+        folder.close()
+        missing(f"the embedded servers do not run here: {exc}")
+    yield supervisor
+    supervisor.stop()
+    folder.close()
+
+
+@pytest.fixture
+def postgres_url(embedded_services: ServiceSupervisor) -> Iterator[str]:
+    """A fresh, empty database of this test's own."""
+    admin_url, url = embedded_services.admin_url, embedded_services.database_url
+    assert admin_url is not None
+    assert url is not None
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER flora").format(sql.Identifier(name)))
+    yield _with_database(url, name)
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def valkey_url(embedded_services: ServiceSupervisor) -> Iterator[str]:
+    """An empty Valkey."""
+    url = embedded_services.cache_url
+    assert url is not None
+    _flush(url)
+    yield url
+    _flush(url)
+
+
+def _with_database(url: str, name: str) -> str:
+    head, _, tail = url.partition("@/flora?")
+    return f"{head}@/{name}?{tail}"
+
+
+def _flush(url: str) -> None:
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that is dead and only waits for its parent to look does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+@pytest.fixture(scope="session", name="is_running")
+def is_running_fixture() -> Callable[[int], bool]:
+    return is_running
+
+
+def _left_over(basetemp: Path) -> dict[int, str]:
+    """Processes that this run started and that still run, with their command lines. Linux only."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        pid = int(entry.name)
+        with suppress(OSError):
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            ours = MARK.encode() in (entry / "environ").read_bytes().split(b"\0") or (
+                basetemp in (entry / "cwd").readlink().parents or str(basetemp) in command
+            )
+            if ours and pid not in {os.getpid(), os.getppid()} and is_running(pid):
+                found[pid] = command
+    return found
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """No process that the suite started outlives it."""
+    basetemp = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
+    deadline = time.monotonic() + ORPHAN_GRACE_S
+    while (left := _left_over(basetemp)) and time.monotonic() < deadline:
+        time.sleep(POLL_EVERY_S)
+    if left:
+        listed = "\n".join(f"  {pid}: {command}" for pid, command in left.items())
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"\nprocesses left behind by the tests:\n{listed}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
