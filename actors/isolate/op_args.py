@@ -38,7 +38,7 @@ def invalid(field: str, reason: str) -> OpError:
 
 def snake(name: str) -> str:
     """`deleteMessageSeconds` → `delete_message_seconds`."""
-    return _UPPER.sub(lambda found: "_" + found[1].lower(), name)
+    return _UPPER.sub(r"_\1", name).lower()
 
 
 def snowflake(value: Any, field: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ MULTIPART = "multipart "
 """Starts a body with files: then `{"payload": …, "files": [{"name", "data": Base64}, …]}`."""
 MAX_REASON_CHARS = 512
 
-_PLACE = re.compile(r"(/?)\{(\w+)(\?|=[^}]*)?\}")
+_PLACE = re.compile(r"\{(?!app\})(\w+)(\?|=[^}]*)?\}")
 _RULES = {
     "G": ("guild", "guildId"),
     "C": ("channel", "channelId"),
@@ -99,17 +100,9 @@ def plan(name: str, args: Sequence[Any], guild_id: str) -> RestPlan:
         if files:
             body = f'{MULTIPART}{{"payload":{body},"files":{orjson.dumps(files).decode()}}}'
     query = op.query(given) if op.query is not None else ()
-    reason = given.text("reason") if op.rule else None
-    return RestPlan(
-        op.method,
-        _route(op.path, given),
-        scope,
-        body,
-        query,
-        (reason or "")[:MAX_REASON_CHARS] or None,
-        op.retry,
-        op.void,
-    )
+    reason = given.text("reason") if name in _WITH_REASON else None
+    reason = reason[:MAX_REASON_CHARS] if reason else None
+    return RestPlan(op.method, _route(op.path, given), scope, body, query, reason, op.retry, op.void)
 
 
 def _scope(op: Op, given: Args, guild_id: str) -> Scope:
@@ -122,20 +115,29 @@ def _scope(op: Op, given: Args, guild_id: str) -> Scope:
     return scope + (op.more_scope(given) if op.more_scope is not None else ())
 
 
-def _route(path: str, given: Args) -> str:
-    def fill(place: re.Match[str]) -> str:
-        slash, key, otherwise = place[1], place[2], place[3]
-        if key == "app":
-            return place[0]
-        if otherwise and not given.has(key):
-            return "" if otherwise == "?" else slash + otherwise[1:]
-        if key == "token":
-            return slash + given.token(key)
-        if key == "emoji":
-            return slash + emoji_in_path(given.need_text(key), given.field(key))
-        return slash + given.id(key)
+@lru_cache
+def _segments(path: str) -> tuple[tuple[str, str, str], ...]:
+    """(text before, argument, "" | "?" | default) …, the last with the rest of the path and no argument."""
+    parts = _PLACE.split(path)
+    places = zip(parts[0::3], parts[1::3], parts[2::3], strict=False)
+    return (*((text, key, mode or "") for text, key, mode in places), (parts[-1], "", ""))
 
-    return _PLACE.sub(fill, path)
+
+def _route(path: str, given: Args) -> str:
+    route = ""
+    for text, key, mode in _segments(path):
+        route += text
+        if not key:
+            continue
+        if mode and not given.has(key):
+            route = route.removesuffix("/") if mode == "?" else route + mode[1:]
+        elif key == "token":
+            route += given.token(key)
+        elif key == "emoji":
+            route += emoji_in_path(given.need_text(key), given.field(key))
+        else:
+            route += given.id(key)
+    return route
 
 
 class CommandMemory:
@@ -249,12 +251,9 @@ def _webhook_target(args: Args) -> Scope:
 
 
 def _bulk_delete(args: Args) -> Built:
-    ids = [
-        Args({"id": item}, f"message_ids[{index}]").id("id")
-        for index, item in enumerate(args.items("messageIds") or ())
-    ]
     args.need("messageIds")
-    return {"messages": ids}, []
+    given = args.items("messageIds") or ()
+    return {"messages": [snowflake(item, f"message_ids[{index}]") for index, item in enumerate(given)]}, []
 
 
 def _ban(args: Args) -> Built:
