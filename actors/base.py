@@ -118,11 +118,11 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         self.tell(to, replace(request, req_id=req_id, reply_to=None))
         return req_id
 
-    def reply_ok(self, request: Request, sender: Address, value: Any = None) -> None:
-        """Answers a request with `Ok`."""
+    def reply_ok(self, request: Request, sender: Address | None, value: Any = None) -> None:
+        """Answers a request with `Ok`. `sender` may be None for a deferred Start or Drain, which know where they came from."""
         self.send(request.reply_to or sender, Ok(req_id=request.req_id, value=value, trace=request.trace))
 
-    def reply_failed(self, request: Request, sender: Address, error: FloraError) -> None:
+    def reply_failed(self, request: Request, sender: Address | None, error: FloraError) -> None:
         """Answers a request with `Failed`."""
         self.send(request.reply_to or sender, error.as_failed(request.req_id))
 
@@ -205,6 +205,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
             self.bridge = AsyncBridge(msg.name)
             self._bridge_open = True
             self.watch(self.bridge.fd)
+        msg = replace(msg, reply_to=msg.reply_to or sender)
         value = self.on_start(msg)
         if value is not DEFERRED:
             self.reply_ok(msg, sender, value)
@@ -214,6 +215,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         self.peers = msg.peers
 
     def receiveMsg_Drain(self, msg: Drain, sender: Address) -> None:
+        msg = replace(msg, reply_to=msg.reply_to or sender)
         value = self.on_drain(msg)
         if value is not DEFERRED:
             self.reply_ok(msg, sender, value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flora.actors.base import FloraActor
-from flora.actors.isolate.progress import read_started
+from flora.actors.isolate.progress import last_started
 from flora.actors.lanes import DROP_THRESHOLD, Lanes, Row, Salvage
 from flora.actors.link import Batch, Link
 from flora.actors.log_sender import LogSender
@@ -107,7 +107,8 @@ class Router(FloraActor):
             return
         end.address = None
         end.link.take_back()
-        for salvage in self._lanes.worker_died(worker, read_started(Path(msg.recorder))):
+        started = last_started(Path(msg.recorder)) if msg.recorder else {}
+        for salvage in self._lanes.worker_died(worker, started):
             self._tell_of_death(salvage)
 
     def _tell_of_death(self, salvage: Salvage) -> None:

@@ -21,7 +21,7 @@ from flora.actors.http_frontend import HttpFrontend
 from flora.actors.log_book import LogBook
 from flora.actors.router import Router
 from flora.actors.supervision import RestartPolicy, Restarts
-from flora.actors.worker import Worker, recorder_dir
+from flora.actors.worker import Worker
 from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import RestoreDeployments
 from flora.messages.dispatch import WorkerExited
@@ -192,6 +192,13 @@ class Runtime(FloraActor):
             if other.state == "running":
                 self.send(other.address, PeersChanged(peers=self.peers))
 
+    def _withdraw(self, child: Child) -> None:
+        """Nobody is told to talk to a dead actor; whoever holds its address learns of the new one."""
+        if child.worker_id is None:
+            self.peers = replace(self.peers, **{child.peer: None})
+        else:
+            self.peers = replace(self.peers, workers=tuple(e for e in self.peers.workers if e[0] != child.worker_id))
+
     def on_child_exited(self, address: Address) -> None:
         child = next((c for c in self._children.values() if c.address == address), None)
         if child is None or self._draining:
@@ -200,9 +207,10 @@ class Runtime(FloraActor):
             return
         log.error("%s died", child.name, extra={"action": "child_died"})
         child.address = None
+        self._withdraw(child)
         if child.worker_id is not None:
-            exited = WorkerExited(worker_id=child.worker_id, recorder=str(recorder_dir(self.settings, child.worker_id)))
-            self.tell(self.peers.router, exited)
+            recorder = (child.facts or {}).get("recorder", "")
+            self.tell(self.peers.router, WorkerExited(worker_id=child.worker_id, recorder=recorder))
         self._restart_later(child)
 
     def _restart_later(self, child: Child) -> None:

@@ -95,4 +95,6 @@ class IsolateReport(Message):
     logs: tuple[tuple[str, str, str], ...] = ()  # (level, target, message)
     handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed
     rebuilt: bool = False
+    busy: bool = False  # something runs, waits or loads: deadlines are to be checked
+    wake_in_s: float | None = None  # the next script timer is due then; only when that changed
     lost: str | None = None  # why the isolate could not be rebuilt

@@ -168,3 +168,11 @@ def read_recorder(path: Path) -> list[RecorderEntry]:
             progress = _progress(data[start : start + CELLS.size])
             entries.append(RecorderEntry(name=name, isolate_number=number, progress=progress))
     return entries
+
+
+def last_started(path: Path) -> dict[str, int]:
+    """Per guild, the sequence number of the event that was started last in any of its isolates; guilds with none are absent."""
+    latest: dict[str, int] = {}
+    for entry in read_recorder(path):
+        latest[entry.name] = max(latest.get(entry.name, 0), entry.progress.started_seq)
+    return {name: seq for name, seq in latest.items() if seq}

@@ -1,0 +1,72 @@
+"""One guild's isolate as an actor, in its worker's local actor system."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from thespian.actors import Actor, ActorExitRequest
+
+from flora.actors.isolate.session import IsolateSession
+from flora.messages.base import Message
+from flora.messages.isolate import (
+    BootIsolate,
+    CheckDeadlines,
+    CloseIsolate,
+    EngineSaid,
+    LoadScript,
+    OpsAnswered,
+    RunEvents,
+)
+
+log = logging.getLogger(__name__)
+
+
+class GuildIsolate(Actor):  # type: ignore[misc]  # Thespian has no type hints
+    """Loads one guild's script and runs its events: a thin shell around `IsolateSession`.
+
+    Receives   what messages/isolate.py lists under worker → isolate
+    Sends      IsolateLoaded, IsolateReport, IsolateClosed (to the worker, which listens)
+    State      the session; ends with the deployment
+    Fails      a run that breaks its limits is ended and the isolate rebuilt; one that cannot be is reported lost.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: IsolateSession | None = None
+
+    def receiveMessage(self, msg: Any, sender: Any) -> None:
+        """Thespian's entry point. Nothing escapes: the library would deliver the message again."""
+        try:
+            self._handle(msg)
+        except Exception:
+            log.exception("isolate failed while handling %s", type(msg).__name__)
+            if self._session is not None:
+                self._session.broken()
+        if self._session is not None:
+            for message in self._session.take_messages():
+                self.send(sender, message)
+
+    def _handle(self, msg: Message | ActorExitRequest) -> None:
+        if isinstance(msg, BootIsolate):
+            self._session = IsolateSession(msg.key, msg.guild_id, msg.host)
+            return
+        session = self._session
+        if session is None or isinstance(msg, ActorExitRequest):
+            self._session = None
+            return
+        match msg:
+            case RunEvents(events=events):
+                session.run(events)
+            case EngineSaid(generation=generation, output=output):
+                session.said(generation, output)
+            case OpsAnswered(results=results):
+                session.answered(results)
+            case CheckDeadlines(now_s=now_s):
+                session.check(now_s)
+            case LoadScript(script=script, source_map=source_map):
+                session.load(script, source_map)
+            case CloseIsolate(limit_s=limit_s):
+                session.close(limit_s)
+            case _:
+                log.error("no handler for %s", type(msg).__name__)

@@ -1,0 +1,77 @@
+"""What the isolates of one worker process share: the engine, the scripts every isolate starts with, the limits."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from flora.actors.isolate.engine import Engine, Isolate, Output
+from flora.actors.isolate.opening import IsolateSpec
+from flora.actors.sdk_files import sdk_text
+from flora.messages.settings import Settings
+
+ENTROPY_BYTES = 32
+
+Said = tuple[int, int, Output]
+"""(key of the isolate, generation of its engine, what came out)"""
+
+
+class IsolateHost:
+    """Opens isolates and collects what they say. Everything on the worker's thread."""
+
+    def __init__(self, settings: Settings, recorder_path: Path) -> None:
+        recorder_path.parent.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        self.recorder_path = recorder_path
+        self._prelude = sdk_text("prelude.js")
+        self._sdk = sdk_text("sdk.js")
+        self._engine = Engine(self._on_output, recorder_path=recorder_path)
+        self._owners: dict[int, tuple[int, int]] = {}  # isolate number → (key, generation)
+        self._said: list[Said] = []
+
+    def fileno(self) -> int:
+        """Readable when `collect` has something."""
+        return self._engine.fileno()
+
+    def open(self, key: int, generation: int, guild_id: str) -> Isolate:
+        """Begins to make an isolate; `Opened` or a `Fault` is said under this key and generation."""
+        isolate = self._engine.open(
+            IsolateSpec(
+                name=guild_id,
+                prelude=self._prelude,
+                sdk=self._sdk,
+                boot=self._boot_facts(guild_id),
+                heap_limit_mb=self.settings.runtime.max_heap_mb,
+                boot_limit_s=self.settings.runtime.boot_timeout_s or 3600.0,
+            )
+        )
+        self._owners[isolate.number] = (key, generation)
+        return isolate
+
+    def _boot_facts(self, guild_id: str) -> dict[str, Any]:
+        runtime = self.settings.runtime
+        return {
+            "guildId": guild_id or None,
+            "overlap": runtime.guild_overlap,
+            "entropy": secrets.token_hex(ENTROPY_BYTES),
+            "limits": {"maxCronJobs": runtime.max_cron_jobs},
+        }
+
+    def _on_output(self, isolate: Isolate, output: Output) -> None:
+        key, generation = self._owners[isolate.number]
+        self._said.append((key, generation, output))
+
+    def collect(self) -> list[Said]:
+        """What isolates said since the last call."""
+        self._engine.collect()
+        said, self._said = self._said, []
+        return said
+
+    def forget(self, isolate: Isolate) -> None:
+        """An isolate is closed and nobody waits for anything it says."""
+        self._owners.pop(isolate.number, None)
+
+    def close_all(self, limit_s: float) -> bool:
+        """Closes every isolate; False when one would not."""
+        return self._engine.close_all(limit_s)

@@ -1,0 +1,67 @@
+"""The host operations that one isolate waits for. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from flora.actors.isolate.op_args import OpError
+from flora.actors.isolate.ops import COMMAND_CHANGES, OPS, CommandMemory, RestPlan, plan
+
+UPSERT_COMMANDS = "op_upsert_guild_commands"
+Answer = tuple[int, bool, str]
+"""(op id, ok, JSON text of the value or of the error)"""
+
+
+class PendingOps:
+    """Turns op requests into REST calls and REST results into answers."""
+
+    def __init__(self, guild_id: str) -> None:
+        self._guild_id = guild_id
+        self._commands = CommandMemory()
+        self._pending: dict[int, tuple[str, RestPlan]] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def request(self, op_id: int, name: str, args: Sequence[Any]) -> tuple[Any, ...] | Answer:
+        """What an op request leads to.
+
+        Returns:
+            A REST call `(op id, method, route, scope, body, query, reason, retry)`, eight fields; or, when nothing is to be sent,
+            the answer at once, three fields.
+        """
+        if name not in OPS:
+            return op_id, False, _error({"message": f"there is no operation {name}", "code": "INVALID_INPUT"})
+        try:
+            asked = plan(name, args, self._guild_id)
+        except OpError as refused:
+            return op_id, False, _error(refused.details())
+        if name == UPSERT_COMMANDS and self._commands.unchanged(asked):
+            return op_id, True, "null"
+        self._pending[op_id] = (name, asked)
+        return (op_id, *asked.row(0, self._guild_id)[2:])
+
+    def answered(self, op_id: int, ok: bool, text: str) -> Answer | None:
+        """The answer for the script, or None when nobody waits for it any more."""
+        found = self._pending.pop(op_id, None)
+        if found is None:
+            return None
+        name, asked = found
+        if ok and name == UPSERT_COMMANDS:
+            self._commands.succeeded(asked)
+        elif name in COMMAND_CHANGES:
+            self._commands.forget()
+        return op_id, ok, "null" if ok and asked.void else text
+
+    def abandon(self) -> tuple[int, ...]:
+        """The isolate is gone: nobody waits for anything. Gives the ids of calls that need not leave any more."""
+        gone = tuple(self._pending)
+        self._pending.clear()
+        return gone
+
+
+def _error(details: dict[str, Any]) -> str:
+    return orjson.dumps(details).decode()

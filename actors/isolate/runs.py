@@ -1,0 +1,84 @@
+"""The events of one isolate: waiting, handed to V8, started, done. Pure.
+
+Events are handed over in batches, in order; the flight recorder's page says which was started last. So whatever happens to the
+isolate, each event is known to have started or not: one that had is never run again, one that had not always is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+Event = tuple[int, str, str]
+"""(sequence number, name, payload as JSON text)"""
+
+MAX_HANDED = 100  # events handed to V8 and not done; enough to amortise a round trip, few enough to keep the call short
+
+
+class Runs:
+    """Where each event is."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Event] = deque()
+        self._handed: dict[int, Event] = {}  # in order; handed over, not done
+        self._started: dict[int, float] = {}  # seq → monotonic second at which it was running at the latest
+
+    @property
+    def waiting(self) -> int:
+        """Events not handed over yet."""
+        return len(self._waiting)
+
+    @property
+    def unfinished(self) -> int:
+        """Events handed over and not done."""
+        return len(self._handed)
+
+    def add(self, events: Iterable[Event]) -> None:
+        """Queues events in order."""
+        self._waiting.extend(events)
+
+    def hand_over(self) -> list[Event]:
+        """The next events for V8; from now on they count as handed over."""
+        count = min(len(self._waiting), MAX_HANDED - len(self._handed))
+        events = [self._waiting.popleft() for _ in range(count)]
+        for event in events:
+            self._handed[event[0]] = event
+        return events
+
+    def is_unfinished(self, seq: int) -> bool:
+        """Whether this event was handed over and is not done."""
+        return seq in self._handed
+
+    def name_of(self, seq: int) -> str:
+        """The event's name, "" when it is not unfinished."""
+        event = self._handed.get(seq)
+        return event[1] if event else ""
+
+    def note_started(self, last_started: int, at_s: float) -> None:
+        """The recorder says that events up to this one have started; `at_s`: when the round trip began."""
+        for seq in self._handed:
+            if seq > last_started:
+                break
+            self._started.setdefault(seq, at_s)
+
+    def done(self, seq: int) -> bool:
+        """An event is done; False when it was not under way."""
+        self._started.pop(seq, None)
+        return self._handed.pop(seq, None) is not None
+
+    def overdue(self, now_s: float, limit_s: float) -> list[int]:
+        """Events that started longer than the limit ago."""
+        return [seq for seq, at_s in self._started.items() if now_s - at_s > limit_s]
+
+    def isolate_died(self, last_started: int) -> list[Event]:
+        """The isolate is gone: what had not started waits again, in order.
+
+        Returns:
+            What had started and is now lost.
+        """
+        lost = [event for seq, event in self._handed.items() if seq <= last_started]
+        kept = [event for seq, event in self._handed.items() if seq > last_started]
+        self._waiting.extendleft(reversed(kept))
+        self._handed.clear()
+        self._started.clear()
+        return lost

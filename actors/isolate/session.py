@@ -1,0 +1,448 @@
+"""One isolate's life: opened, loaded, running events, ended or rebuilt when a limit is broken.
+
+No threads, no waiting, no actor: the worker's clock and V8's answers come in as calls, messages for the worker go out through
+`take_messages`. The engine below it is real in every test.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from flora.actors.isolate.engine import Closed, Fault, FaultKind, Isolate, Opened, Output, State
+from flora.actors.isolate.error_text import ErrorText, script_url
+from flora.actors.isolate.host import IsolateHost
+from flora.actors.isolate.ladder import Rescue, Verdict
+from flora.actors.isolate.pending_ops import PendingOps
+from flora.actors.isolate.runs import Event, Runs
+from flora.messages.base import Message
+from flora.messages.dispatch import Outcome
+from flora.messages.errors import BugError, HeapExhausted, LoadFailed, LoadTimedOut
+from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateReport
+
+LOAD_SEQ = 0  # the script's own top-level run, as the prelude numbers it
+JS_TARGET, OUR_TARGET = "flora:js", "flora:runtime"
+NEVER_SETTLED = "Promise resolution is still pending but the event loop has already resolved"
+_OUTCOMES = {
+    "ok": Outcome.OK,
+    "threw": Outcome.THREW,
+    "never": Outcome.NEVER_SETTLED,
+    "nonpromise": Outcome.NOT_A_PROMISE,
+}
+
+
+class Phase(Enum):
+    """Where the session is."""
+
+    OPENING = "opening"  # the engine makes an isolate: prelude and SDK
+    LOADING = "loading"  # the guild's script runs its top level
+    SERVING = "serving"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """What the next report will say."""
+
+    done: list[tuple[int, str, int]] = field(default_factory=list)
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    cancelled: list[int] = field(default_factory=list)
+    logs: list[tuple[str, str, str]] = field(default_factory=list)
+    handlers_changed: bool = False
+    rebuilt: bool = False
+    wake_changed: bool = False
+    lost: str | None = None
+
+    @property
+    def has_news(self) -> bool:
+        return bool(
+            self.done or self.calls or self.cancelled or self.logs or self.handlers_changed or self.rebuilt or self.lost
+        )
+
+
+class IsolateSession:
+    """Drives one isolate."""
+
+    def __init__(self, key: int, guild_id: str, host: IsolateHost) -> None:
+        self._key = key
+        self._guild_id = guild_id
+        self._host = host
+        self._runtime = host.settings.runtime
+        self._phase = Phase.OPENING
+        self._isolate: Isolate | None = None
+        self._generation = 0
+        self._script: str | None = None
+        self._errors = ErrorText(guild_id)
+        self._runs = Runs()
+        self._ops = PendingOps(guild_id)
+        self._answers: list[str] = []
+        self._controls: list[list[Any]] = []
+        self._rescue: Rescue | None = None
+        self._victim = 0
+        self._phase_since_s = 0.0
+        self._wake_at_s: float | None = None
+        self._close_at_s = 0.0
+        self._was_loaded = False  # a rebuild is not announced as a load
+        self._handlers: list[str] = []
+        self._more = False  # the prelude asked for another take
+        self._was_busy = False
+        self._messages: deque[Message] = deque()
+        self._out = _Outbox()
+
+    # What the worker calls
+
+    def load(self, script: str | None, source_map: str | None) -> None:
+        """Opens the isolate and, given a script, runs it. Answered by IsolateLoaded."""
+        self._script = script
+        self._errors = ErrorText.of(self._guild_id, source_map)
+        self._open()
+
+    def run(self, events: Iterable[Event]) -> None:
+        """Queues events."""
+        self._runs.add(events)
+        self._pump()
+
+    def answered(self, results: Iterable[tuple[int, bool, str]]) -> None:
+        """Results of REST calls."""
+        for result in results:
+            answer = self._ops.answered(*result)
+            if answer is not None:
+                self._queue_answer(answer)
+        self._pump()
+
+    def said(self, generation: int, output: Output) -> None:
+        """The engine has something; of an earlier generation only that it closed."""
+        if generation != self._generation:
+            return
+        match output:
+            case bytes():
+                self._take_in(orjson.loads(output))
+            case Opened(output=text):
+                self._opened(orjson.loads(text))
+            case Fault():
+                self._faulted(output)
+            case Closed(wedged=wedged):
+                self._closed(wedged)
+        self._pump()
+
+    def check(self, now_s: float) -> None:
+        """Looks at every limit."""
+        if self._phase is Phase.CLOSING and now_s >= self._close_at_s:
+            self._end_isolate()
+        elif self._rescue is not None:
+            self._poll_rescue(now_s)
+        elif self._phase is Phase.LOADING:
+            self._check_load(now_s)
+        elif self._phase in (Phase.SERVING, Phase.CLOSING):
+            self._check_runs(now_s)
+        if self._wake_at_s is not None and now_s >= self._wake_at_s:
+            self._pump()
+
+    def close(self, limit_s: float) -> None:
+        """Takes no new events; closes when what runs is done, or after the limit."""
+        if self._phase in (Phase.CLOSING, Phase.CLOSED):
+            return
+        busy = self._runs.unfinished or self._runs.waiting
+        self._phase = Phase.CLOSING
+        self._close_at_s = time.monotonic() + limit_s
+        if self._isolate is None or self._isolate.state in (State.CLOSED, State.WEDGED):
+            self._closed(wedged=False)
+        elif limit_s <= 0 or not busy:
+            self._end_isolate()
+
+    def broken(self) -> None:
+        """A bug of ours left this session in an unknown state: the isolate is made anew."""
+        with suppress(BugError):
+            self._rebuild(Outcome.DIED, "internal error, see the process log")
+
+    def take_messages(self) -> Iterable[Message]:
+        """What the worker is to hear, in order."""
+        self._report_if_changed()
+        messages, self._messages = self._messages, deque()
+        return messages
+
+    # Opening and loading
+
+    def _open(self) -> None:
+        self._generation += 1
+        self._phase = Phase.OPENING
+        self._isolate = self._host.open(self._key, self._generation, self._guild_id)
+
+    def _opened(self, output: dict[str, Any]) -> None:
+        self._handlers = []
+        self._take_in(output)
+        if self._phase is Phase.CLOSING:
+            self._end_isolate()
+        elif self._script is None:
+            self._enter_loading()
+            self._controls.append(["extract"])
+        else:
+            self._enter_loading()
+            assert self._isolate is not None
+            self._isolate.load(self._script, script_url(self._guild_id))
+
+    def _enter_loading(self) -> None:
+        self._phase = Phase.LOADING
+        self._phase_since_s = time.monotonic()
+
+    def _check_load(self, now_s: float) -> None:
+        limit_s = self._runtime.load_timeout_s
+        if limit_s and now_s - self._phase_since_s > limit_s:
+            self._load_failed(LoadTimedOut.code, "module_load timed out")
+
+    def _load_failed(self, code: str, text: str) -> None:
+        self._phase = Phase.CLOSED if self._isolate is None else Phase.LOADING
+        if self._was_loaded:
+            self._out.lost = f"its script could not be loaded again: {text}"
+        else:
+            self._messages.append(IsolateLoaded(key=self._key, code=code, error=text))
+
+    def _loaded(self) -> None:
+        self._phase = Phase.SERVING
+        if not self._was_loaded:
+            self._was_loaded = True
+            self._report_if_changed()
+            self._messages.append(IsolateLoaded(key=self._key))
+
+    # Feeding V8
+
+    def _pump(self) -> None:
+        isolate = self._isolate
+        if isolate is None or not isolate.idle or self._phase is Phase.OPENING:
+            return
+        text = self._next_input()
+        if text is not None:
+            isolate.dispatch(text)
+        elif self._more:
+            isolate.take()
+        self._more = False
+        if self._phase is Phase.CLOSING and isolate.idle and not (self._runs.unfinished or self._runs.waiting):
+            self._end_isolate()
+
+    def _next_input(self) -> bytes | None:
+        events = self._runs.hand_over() if self._phase in (Phase.SERVING, Phase.CLOSING) else []
+        now_s = time.monotonic()
+        due = self._wake_at_s is not None and now_s >= self._wake_at_s
+        if not (events or self._answers or self._controls or due):
+            return None
+        self._wake_at_s = None
+        parts = [f'"t":{time.time() * 1000:.3f}']
+        if self._controls:
+            parts.append(f'"c":{orjson.dumps(self._controls).decode()}')
+            self._controls.clear()
+        if self._answers:
+            parts.append(f'"r":[{",".join(self._answers)}]')
+            self._answers.clear()
+        if events:
+            listed = ",".join([f"[{seq},{_quoted(name)},{payload}]" for seq, name, payload in events])
+            parts.append(f'"e":[{listed}]')
+        return ("{" + ",".join(parts) + "}").encode(errors="replace")
+
+    def _queue_answer(self, answer: tuple[int, bool, str]) -> None:
+        op_id, ok, text = answer
+        self._answers.append(f"[{op_id},{'true' if ok else 'false'},{text}]")
+
+    # What V8 says
+
+    def _take_in(self, output: dict[str, Any]) -> None:
+        isolate = self._isolate
+        assert isolate is not None
+        self._runs.note_started(isolate.progress().started_seq, isolate.busy_since)
+        self._out.logs.extend((level, JS_TARGET, text) for level, text in output.get("l", ()))
+        for name in output.get("h", ()):
+            self._handlers.append(name)
+            self._out.handlers_changed = True
+        for op_id, name, args in output.get("o", ()):
+            self._start_op(op_id, name, args)
+        for seq, outcome, text, elapsed_us in output.get("d", ()):
+            self._completed(seq, outcome, text, elapsed_us)
+        due_ms = output.get("n")
+        self._wake_at_s = None if due_ms is None else time.monotonic() + max(0.0, due_ms / 1000 - time.time())
+        self._out.wake_changed = self._wake_at_s is not None
+        self._more = bool(output.get("m"))
+        extracted = output.get("x")
+        if extracted is not None and self._phase is Phase.LOADING:
+            self._extracted(extracted)
+
+    def _start_op(self, op_id: int, name: str, args: list[Any]) -> None:
+        result = self._ops.request(op_id, name, args)
+        if len(result) == 3:
+            self._queue_answer(result)
+        else:
+            self._out.calls.append(result)
+
+    def _completed(self, seq: int, outcome: str, text: str | None, elapsed_us: int) -> None:
+        if seq == LOAD_SEQ:
+            if outcome == "ok":
+                self._controls.append(["extract"])
+            else:
+                self._load_failed(LoadFailed.code, self._rendered(text or NEVER_SETTLED))
+            return
+        name = self._runs.name_of(seq)
+        if not self._runs.done(seq):
+            return
+        ended = _OUTCOMES[outcome]
+        self._out.done.append((seq, ended, elapsed_us))
+        if ended is Outcome.THREW or ended is Outcome.NEVER_SETTLED:
+            self._log_failure(name, self._rendered(text or NEVER_SETTLED))
+
+    def _extracted(self, answer: str) -> None:
+        if answer == "ok":
+            self._loaded()
+        else:
+            self._load_failed(LoadFailed.code, answer)
+
+    def _rendered(self, text: str) -> str:
+        return self._errors.render(text, self._runtime.show_internal_stack_frames)
+
+    def _log_failure(self, name: str, text: str) -> None:
+        kind = "broadcast" if name == "ready" else "cron" if name.startswith("__cron:") else "dispatch"
+        self._out.logs.append(("error", OUR_TARGET, f"{kind} failed: {text}"))
+
+    def _faulted(self, fault: Fault) -> None:
+        match fault.kind:
+            case FaultKind.TERMINATED:
+                self._terminated()
+            case FaultKind.OUT_OF_MEMORY if self._phase is Phase.LOADING:
+                self._load_failed(HeapExhausted.code, fault.text)
+            case FaultKind.OUT_OF_MEMORY:
+                self._rebuild(Outcome.OUT_OF_MEMORY, fault.text)
+            case FaultKind.BOOT_TIMED_OUT:
+                self._load_failed(LoadTimedOut.code, fault.text)
+            case FaultKind.SCRIPT_ERROR | FaultKind.BOOT_FAILED:
+                self._load_failed(LoadFailed.code, self._rendered(fault.text))
+            case FaultKind.PROTOCOL_ERROR if self._phase is Phase.LOADING:
+                self._load_failed(LoadFailed.code, self._rendered(fault.text))
+            case FaultKind.PROTOCOL_ERROR:
+                self._rebuild(Outcome.DIED, self._rendered(fault.text))
+
+    # Limits
+
+    def _check_runs(self, now_s: float) -> None:
+        limit_s = self._runtime.dispatch_timeout_s
+        isolate = self._isolate
+        if not limit_s or isolate is None:
+            return
+        if isolate.busy:
+            if now_s - self._run_began_s(isolate) > limit_s:
+                self._victim = isolate.progress().started_seq
+                self._rescue = Rescue(isolate, now_s)
+                self._poll_rescue(now_s)
+        elif self._runs.overdue(now_s, limit_s):
+            self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
+
+    def _run_began_s(self, isolate: Isolate) -> float:
+        """When the event that holds V8 now began: with the round trip, or later within it."""
+        progress = isolate.progress()
+        began_ago_s = time.time() - progress.started_at_ms / 1000
+        return max(isolate.busy_since, time.monotonic() - max(0.0, began_ago_s))
+
+    def _poll_rescue(self, now_s: float) -> None:
+        assert self._rescue is not None
+        verdict = self._rescue.poll(now_s)
+        if verdict is None or verdict is Verdict.ALIVE:
+            return  # alive: the engine says TERMINATED, or the call came to its end after all
+        self._rescue = None
+        self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
+
+    def _terminated(self) -> None:
+        """A cancelled call has ended; the isolate and all its other events are well."""
+        self._rescue = None
+        if self._phase is Phase.LOADING:
+            self._load_failed(LoadTimedOut.code, "module_load timed out")
+        elif self._runs.is_unfinished(self._victim):
+            name = self._runs.name_of(self._victim)
+            self._controls.append(["kill", self._victim])
+            self._runs.done(self._victim)
+            self._out.done.append((self._victim, Outcome.TIMED_OUT, int(self._runtime.dispatch_timeout_s * 1e6)))
+            self._log_failure(name, self._timeout_text())
+            self._more = True
+        else:
+            self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
+
+    def _timeout_text(self) -> str:
+        return f"dispatch timed out (limit {self._runtime.dispatch_timeout_s:g} s)"
+
+    def _rebuild(self, outcome: Outcome, why: str) -> None:
+        """Closes the isolate and makes it anew; what had started fails, the rest runs in the new one."""
+        isolate = self._isolate
+        if isolate is None or self._phase is Phase.CLOSED:
+            return
+        lost = self._runs.isolate_died(isolate.progress().started_seq)
+        for seq, name, _ in lost:
+            self._out.done.append((seq, outcome, int(self._runtime.dispatch_timeout_s * 1e6)))
+            self._log_failure(name, why)
+        if not lost:
+            self._out.logs.append(("error", OUR_TARGET, f"isolate ended: {why}"))
+        self._out.cancelled.extend(self._ops.abandon())
+        self._answers.clear()
+        self._controls.clear()
+        self._wake_at_s, self._rescue, self._more = None, None, False
+        if self._phase is Phase.CLOSING:
+            self._end_isolate()
+            return
+        if isolate.state is not State.CLOSED:
+            isolate.close()
+        self._out.rebuilt = True
+        self._open()
+
+    def _end_isolate(self) -> None:
+        isolate = self._isolate
+        if isolate is not None and isolate.state in (State.CLOSED, State.WEDGED):
+            self._closed(wedged=isolate.state is State.WEDGED)
+        elif isolate is not None:
+            isolate.close()
+
+    def _closed(self, wedged: bool) -> None:
+        if self._phase is not Phase.CLOSING:
+            return  # a rescue closed it; the verdict rebuilds
+        self._phase = Phase.CLOSED
+        self._out.cancelled.extend(self._ops.abandon())
+        self._out.done.extend((seq, Outcome.DIED, 0) for seq, _, _ in self._runs.isolate_died(1 << 62))
+        self._report_if_changed()
+        self._messages.append(IsolateClosed(key=self._key, wedged=wedged))
+
+    # Reports
+
+    @property
+    def _busy(self) -> bool:
+        if self._phase in (Phase.OPENING, Phase.LOADING, Phase.CLOSING):
+            return True
+        return self._runs.unfinished > 0 or (self._isolate is not None and self._isolate.busy)
+
+    def _report_if_changed(self) -> None:
+        out, busy = self._out, self._busy
+        wake_in_s = None
+        if out.wake_changed and self._wake_at_s is not None:
+            wake_in_s = max(0.0, self._wake_at_s - time.monotonic())
+        if not out.has_news and wake_in_s is None and busy is self._was_busy:
+            return
+        self._out, self._was_busy = _Outbox(), busy
+        self._messages.append(
+            IsolateReport(
+                key=self._key,
+                done=tuple(out.done),
+                calls=tuple(out.calls),
+                cancelled_ops=tuple(out.cancelled),
+                logs=tuple(out.logs),
+                handlers=tuple(self._handlers) if out.handlers_changed else None,
+                rebuilt=out.rebuilt,
+                busy=busy,
+                wake_in_s=wake_in_s,
+                lost=out.lost,
+            )
+        )
+
+
+@lru_cache(maxsize=1024)
+def _quoted(name: str) -> str:
+    return orjson.dumps(name).decode()

@@ -1,0 +1,410 @@
+"""The worker: one process, one V8, many guild isolates."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from thespian.actors import ActorExitRequest, ActorSystem
+
+from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.isolate.actor import GuildIsolate
+from flora.actors.isolate.cores import pin_process, usable_cores
+from flora.actors.isolate.host import IsolateHost
+from flora.actors.link import Batch, Link
+from flora.actors.log_sender import LogSender
+from flora.actors.metrics import WorkerCounters
+from flora.messages.base import Address
+from flora.messages.dispatch import (
+    CronTick,
+    DispatchFrame,
+    LoadIsolate,
+    Outcome,
+    UnloadIsolate,
+    WorkerFrame,
+)
+from flora.messages.errors import LoadFailed, error_from
+from flora.messages.base import Failed
+from flora.messages.gateway import RestFrame, RestResultsFrame
+from flora.messages.isolate import (
+    BootIsolate,
+    CheckDeadlines,
+    CloseIsolate,
+    EngineSaid,
+    IsolateClosed,
+    IsolateLoaded,
+    IsolateReport,
+    LoadScript,
+    OpsAnswered,
+    RunEvents,
+)
+from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
+from flora.messages.logs import LogAck
+from flora.messages.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DEADLINE_SWEEP_S = 0.05  # how often limits are looked at while anything runs
+MAX_FRAME_ROWS = 1024
+DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
+
+DONE, SUBSCRIBED, LOST = range(3)
+ReportRow = tuple[Any, ...]
+"""(DONE, seq, guild id, outcome) | (SUBSCRIBED, guild id, names) | (LOST, guild id, why)"""
+
+
+@dataclass(slots=True)
+class Resident:
+    """One isolate of this worker, as the worker sees it."""
+
+    key: int
+    guild_id: str
+    address: Address
+    request: LoadIsolate | None  # the load that is to be answered; None once it has been
+    asker: Address | None
+    serving: bool = False
+    handlers: tuple[str, ...] = ()
+
+
+class Worker(FloraActor):
+    """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
+
+    Receives   DispatchFrame, LoadIsolate, UnloadIsolate (router), RestResultsFrame (gateway), CronTick (cron), ReadMetrics
+    Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book); to its isolates, in its local actor system,
+               what messages/isolate.py lists
+    State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder
+    Supervises its isolates: each ends its own runs, asked by the deadline sweep; one that cannot be rebuilt is reported lost.
+    Fails      dies: the router reads the flight recorder and has the guilds loaded again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._residents: dict[int, Resident] = {}
+        self._serving: dict[str, Resident] = {}
+        self._active: set[int] = set()  # isolates in which something runs or loads
+        self._timers: dict[int, int] = {}
+        self._next_key = 1
+        self._next_call = 1
+        self._calls: dict[int, tuple[int, int]] = {}  # call id → (isolate, op id)
+        self._sweeping = False
+        self._draining: tuple[Drain, Address] | None = None
+        self.counters = WorkerCounters()
+
+    # Start
+
+    def on_start(self, msg: Start) -> object:
+        assert msg.worker_id is not None
+        pin_to_core(msg.worker_id, msg.settings)
+        self._router: Link[ReportRow] = Link(self.incarnation, MAX_FRAME_ROWS)
+        self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS)
+        self._cancelled: list[int] = []
+        self._logs = LogSender(self.incarnation)
+        recorder = msg.settings.data_dir / "run" / f"{msg.name.replace(' ', '-')}-{self.incarnation}.recorder"
+        self._host = IsolateHost(msg.settings, recorder)
+        self.watch(self._host.fileno())
+        # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
+        self._local = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
+        self._start_request = msg
+        self._build(DEFAULT_RUNTIME, None, None)
+        return DEFERRED
+
+    def _build(self, guild_id: str, request: LoadIsolate | None, asker: Address | None) -> None:
+        key = self._next_key
+        self._next_key += 1
+        resident = Resident(key, guild_id, self._local.createActor(GuildIsolate), request, asker)
+        self._residents[key] = resident
+        self._active.add(key)
+        self.counters.isolate_count += 1
+        self._local.tell(resident.address, BootIsolate(key=key, guild_id=guild_id, host=self._host))
+        script = request.script if request is not None else None
+        source_map = request.source_map if request is not None else None
+        self._local.tell(resident.address, LoadScript(script=script, source_map=source_map))
+
+    # Peers
+
+    def on_peers(self, peers: Peers) -> None:
+        if peers.router != self.peers.router and peers.router is not None:
+            self._router.take_back()
+            self._router.offer_all((SUBSCRIBED, r.guild_id, r.handlers) for r in self._serving.values() if r.guild_id)
+        if peers.gateway != self.peers.gateway and peers.gateway is not None:
+            self._gateway.take_back()
+            self._fail_calls("the gateway was restarted; whether the call took effect is not known")
+        if peers.log_book != self.peers.log_book and (again := self._logs.moved(peers.log_book)) is not None:
+            self.tell(peers.log_book, again)
+
+    def _fail_calls(self, why: str) -> None:
+        answer = '{"code":"DISCORD_HTTP_ERROR","message":"%s","discord_code":0}' % why
+        self._answer_calls([(call_id, False, answer) for call_id in self._calls])
+
+    # From the router
+
+    def receiveMsg_LoadIsolate(self, msg: LoadIsolate, sender: Address) -> None:
+        """Builds an isolate beside the one that serves; answered when it has loaded."""
+        self._build(msg.guild_id, msg, msg.reply_to or sender)
+
+    def receiveMsg_UnloadIsolate(self, msg: UnloadIsolate, sender: Address) -> None:
+        """Stops a guild's isolate at once."""
+        resident = self._serving.pop(msg.guild_id, None)
+        if resident is not None:
+            resident.serving = False
+            self._local.tell(resident.address, CloseIsolate(limit_s=0))
+        self.reply_ok(msg, sender)
+
+    def receiveMsg_DispatchFrame(self, msg: DispatchFrame, sender: Address) -> None:
+        """Hands events to their isolates, each isolate's in one message."""
+        if not self._router.receive(msg):
+            return
+        by_guild: dict[str, list[tuple[int, str, str]]] = {}
+        for seq, guild_id, name, payload in zip(msg.seqs, msg.guild_ids, msg.names, msg.payloads, strict=True):
+            by_guild.setdefault(guild_id, []).append((seq, name, payload))
+        broadcast = by_guild.pop(DEFAULT_RUNTIME, None)
+        if broadcast is not None:
+            for resident in self._serving.values():
+                self._run(resident, broadcast)
+        for guild_id, events in by_guild.items():
+            resident = self._serving.get(guild_id)
+            if resident is None:
+                self._router.offer_all((DONE, seq, guild_id, Outcome.NO_ISOLATE) for seq, _, _ in events)
+            else:
+                self._run(resident, events)
+
+    def _run(self, resident: Resident, events: list[tuple[int, str, str]]) -> None:
+        self._active.add(resident.key)
+        self._local.tell(resident.address, RunEvents(events=tuple(events)))
+
+    # From the gateway
+
+    def receiveMsg_RestResultsFrame(self, msg: RestResultsFrame, sender: Address) -> None:
+        """Hands results of REST calls to the isolates that asked."""
+        if self._gateway.receive(msg):
+            self._answer_calls(msg.results)
+
+    def _answer_calls(self, results: Iterable[tuple[int, bool, str]]) -> None:
+        by_isolate: dict[int, list[tuple[int, bool, str]]] = {}
+        for call_id, ok, text in results:
+            key, op_id = self._calls.pop(call_id, (0, 0))
+            if key in self._residents:
+                by_isolate.setdefault(key, []).append((op_id, ok, text))
+        for key, answers in by_isolate.items():
+            self._local.tell(self._residents[key].address, OpsAnswered(results=tuple(answers)))
+
+    # From the isolates
+
+    def on_readable(self, fd: int) -> None:
+        """V8 threads have answered."""
+        for key, generation, output in self._host.collect():
+            resident = self._residents.get(key)
+            if resident is not None:
+                self._local.tell(resident.address, EngineSaid(key=key, generation=generation, output=output))
+
+    def _drain_local(self) -> None:
+        while (message := self._local.listen(0)) is not None:
+            match message:
+                case IsolateReport():
+                    self._reported(message)
+                case IsolateLoaded():
+                    self._loaded(message)
+                case IsolateClosed():
+                    self._closed(message)
+                case _:
+                    log.error("unexpected message of an isolate: %r", message)
+
+    def _reported(self, report: IsolateReport) -> None:
+        resident = self._residents.get(report.key)
+        if resident is None:
+            return
+        guild_id = resident.guild_id
+        for seq, outcome, elapsed_us in report.done:
+            self._count(outcome, elapsed_us)
+            if guild_id and seq:
+                self._router.offer((DONE, seq, guild_id, outcome))
+        for op_id, *call in report.calls:
+            self._calls[self._next_call] = (resident.key, op_id)
+            method, route, scope, body, query, reason, retry = call
+            self._gateway.offer((self._next_call, guild_id, method, route, scope, body, query, reason, retry))
+            self._next_call += 1
+            self.counters.rest_calls += 1
+        for level, target, text in report.logs:
+            self._logs.line(level, guild_id, text, target)
+        self._note_state(resident, report)
+
+    def _note_state(self, resident: Resident, report: IsolateReport) -> None:
+        if report.cancelled_ops:
+            self._cancel_calls(resident.key, set(report.cancelled_ops))
+        if report.handlers is not None:
+            resident.handlers = report.handlers
+            if resident.serving and resident.guild_id:
+                self._router.offer((SUBSCRIBED, resident.guild_id, report.handlers))
+        self.counters.isolate_rebuilds += report.rebuilt
+        if report.lost is not None:
+            self._lose(resident, report.lost)
+        if report.busy:
+            self._active.add(resident.key)
+        else:
+            self._active.discard(resident.key)
+        if report.wake_in_s is not None:
+            self._wake_later(resident.key, report.wake_in_s)
+
+    def _count(self, outcome: str, elapsed_us: int) -> None:
+        if outcome in (Outcome.OK, Outcome.NOT_A_PROMISE):
+            self.counters.succeeded(elapsed_us)
+            return
+        self.counters.failed()
+        self.counters.timeout_errors += outcome == Outcome.TIMED_OUT
+        self.counters.oom_errors += outcome == Outcome.OUT_OF_MEMORY
+
+    def _cancel_calls(self, key: int, op_ids: set[int]) -> None:
+        gone = [call_id for call_id, (owner, op_id) in self._calls.items() if owner == key and op_id in op_ids]
+        for call_id in gone:
+            del self._calls[call_id]
+        self._cancelled.extend(gone)
+
+    def _lose(self, resident: Resident, why: str) -> None:
+        if self._serving.get(resident.guild_id) is resident:
+            del self._serving[resident.guild_id]
+            self._router.offer((LOST, resident.guild_id, why))
+        resident.serving = False
+        self._local.tell(resident.address, CloseIsolate(limit_s=0))
+
+    def _wake_later(self, key: int, delay_s: float) -> None:
+        self.after(delay_s, lambda: self._wake(key))
+
+    def _wake(self, key: int) -> None:
+        resident = self._residents.get(key)
+        if resident is not None:
+            self._local.tell(resident.address, CheckDeadlines(now_s=time.monotonic()))
+
+    def _loaded(self, message: IsolateLoaded) -> None:
+        resident = self._residents[message.key]
+        if message.error is not None:
+            self._load_failed(resident, message)
+            return
+        old = self._serving.get(resident.guild_id)
+        self._serving[resident.guild_id] = resident
+        resident.serving = True
+        if resident.guild_id == DEFAULT_RUNTIME:
+            self.reply_ok(self._start_request, None, self._facts())
+            return
+        self._router.offer((SUBSCRIBED, resident.guild_id, resident.handlers))
+        if old is not None:
+            self.counters.isolate_restarts += 1
+            old.serving = False
+            self._local.tell(old.address, CloseIsolate(limit_s=self.settings.runtime.dispatch_timeout_s))
+        if resident.request is not None:
+            self.reply_ok(resident.request, resident.asker, {"replaced": old is not None})
+            resident.request = None
+
+    def _facts(self) -> dict[str, Any]:
+        return {"pid": os.getpid(), "recorder": str(self._host.recorder_path)}
+
+    def _load_failed(self, resident: Resident, message: IsolateLoaded) -> None:
+        self._local.tell(resident.address, CloseIsolate(limit_s=0))
+        failed = Failed(req_id=self._start_request.req_id, code=message.code or LoadFailed.code, message=message.error or "")
+        if resident.guild_id == DEFAULT_RUNTIME:
+            self.reply_failed(self._start_request, None, error_from(failed))
+        elif resident.request is not None:
+            self._logs.line("error", resident.guild_id, f"deploy failed: {message.error}")
+            self.reply_failed(resident.request, resident.asker, error_from(failed))
+
+    def _closed(self, message: IsolateClosed) -> None:
+        resident = self._residents.pop(message.key, None)
+        if resident is None:
+            return
+        self._active.discard(message.key)
+        self.counters.isolate_count -= 1
+        if message.wedged:
+            log.error("an isolate does not close; its thread is left behind", extra={"guild_id": resident.guild_id})
+        self._local.tell(resident.address, ActorExitRequest())
+
+    # Time
+
+    def receiveMsg_CronTick(self, msg: CronTick, sender: Address) -> None:
+        """Once a second; a safety net for the deadline sweep."""
+        self._keep_sweeping()
+
+    def _keep_sweeping(self) -> None:
+        if self._active and not self._sweeping:
+            self._sweeping = True
+            self.after(DEADLINE_SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = False
+        check = CheckDeadlines(now_s=time.monotonic())
+        for key in tuple(self._active):
+            resident = self._residents.get(key)
+            if resident is None:
+                self._active.discard(key)
+            else:
+                self._local.tell(resident.address, check)
+
+    # Metrics, logs, end
+
+    def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
+        """Counters of this process."""
+        self.reply_ok(msg, sender, self.counters.snapshot())
+
+    def receiveMsg_LogAck(self, msg: LogAck, sender: Address) -> None:
+        """The log book has our lines."""
+        self._logs.acknowledged(msg)
+
+    def on_drain(self, msg: Drain) -> object:
+        """Waits until no event runs, or the limit is over."""
+        self._drain_until(time.monotonic() + msg.limit_s, msg)
+        return DEFERRED
+
+    def _drain_until(self, deadline_s: float, msg: Drain) -> None:
+        if self._active and time.monotonic() < deadline_s:
+            self.after(DEADLINE_SWEEP_S, lambda: self._drain_until(deadline_s, msg))
+        else:
+            self.reply_ok(msg, None)
+
+    def on_stop(self) -> None:
+        """V8 threads would hang the interpreter's exit; nothing here needs it."""
+        self._host.close_all(0.3)
+        os._exit(0)
+
+    def flush(self) -> None:
+        """Takes in what the isolates said, then sends what each link has to say."""
+        if not hasattr(self, "_local"):
+            return
+        self._drain_local()
+        self._keep_sweeping()
+        if self.peers.router is not None and (report := self._router.poll()) is not None:
+            self.send(self.peers.router, self._worker_frame(report))
+        if self.peers.gateway is not None and (calls := self._gateway.poll()) is not None:
+            self.send(self.peers.gateway, self._rest_frame(calls))
+        if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
+            self.send(self.peers.log_book, lines)
+
+    def _worker_frame(self, batch: Batch[ReportRow]) -> WorkerFrame:
+        parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        for kind, *row in batch.rows:
+            parts[kind].append(tuple(row))
+        done, subscriptions, lost = map(tuple, parts)
+        return WorkerFrame(
+            number=batch.number,
+            ack=batch.ack,
+            epoch=self._router.epoch,
+            done=done,
+            subscriptions=subscriptions,
+            lost=lost,
+        )
+
+    def _rest_frame(self, batch: Batch[tuple[Any, ...]]) -> RestFrame:
+        cancelled: tuple[int, ...] = ()
+        if batch.number:
+            cancelled, self._cancelled = tuple(self._cancelled), []
+        return RestFrame(
+            number=batch.number, ack=batch.ack, epoch=self._gateway.epoch, calls=tuple(batch.rows), cancelled=cancelled
+        )
+
+
+def pin_to_core(worker_id: int, settings: Settings) -> None:
+    """Keeps this process on one core, the workers spread over all."""
+    cores = usable_cores()
+    if settings.runtime.pin_workers and len(cores) > 1:
+        pin_process(cores[worker_id % len(cores)])
