@@ -88,6 +88,7 @@ class IsolateSession:
         self._controls: list[list[Any]] = []
         self._rescue: Rescue | None = None
         self._victim = 0
+        self._last_started = 0  # what the recorder said last; a closed isolate's page is empty
         self._phase_since_s = 0.0
         self._wake_at_s: float | None = None
         self._close_at_s = 0.0
@@ -256,7 +257,7 @@ class IsolateSession:
     def _take_in(self, output: dict[str, Any]) -> None:
         isolate = self._isolate
         assert isolate is not None
-        self._runs.note_started(isolate.progress().started_seq, isolate.busy_since)
+        self._runs.note_started(self._started_seq(), isolate.busy_since)
         self._out.logs.extend((level, JS_TARGET, text) for level, text in output.get("l", ()))
         for name in output.get("h", ()):
             self._handlers.append(name)
@@ -334,11 +335,16 @@ class IsolateSession:
             return
         if isolate.busy:
             if now_s - self._run_began_s(isolate) > limit_s:
-                self._victim = isolate.progress().started_seq
+                self._victim = self._started_seq()
                 self._rescue = Rescue(isolate, now_s)
                 self._poll_rescue(now_s)
         elif self._runs.overdue(now_s, limit_s):
             self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
+
+    def _started_seq(self) -> int:
+        assert self._isolate is not None
+        self._last_started = max(self._last_started, self._isolate.progress().started_seq)
+        return self._last_started
 
     def _run_began_s(self, isolate: Isolate) -> float:
         """When the event that holds V8 now began: with the round trip, or later within it."""
@@ -348,6 +354,7 @@ class IsolateSession:
 
     def _poll_rescue(self, now_s: float) -> None:
         assert self._rescue is not None
+        self._started_seq()
         verdict = self._rescue.poll(now_s)
         if verdict is None or verdict is Verdict.ALIVE:
             return  # alive: the engine says TERMINATED, or the call came to its end after all
@@ -377,7 +384,7 @@ class IsolateSession:
         isolate = self._isolate
         if isolate is None or self._phase is Phase.CLOSED:
             return
-        lost = self._runs.isolate_died(isolate.progress().started_seq)
+        lost = self._runs.isolate_died(self._started_seq())
         for seq, name, _ in lost:
             self._out.done.append((seq, outcome, int(self._runtime.dispatch_timeout_s * 1e6)))
             self._log_failure(name, why)
