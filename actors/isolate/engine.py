@@ -140,9 +140,10 @@ class Isolate:
             BugError: the isolate is not idle.
             ValueError: over v8.MAX_TEXT_BYTES.
         """
-        parts = self._begin()
+        parts = self._require_idle()
         v8, context = self._v8, parts.context
         value = v8.alloc_text(context, text)
+        self._begin()
         self._first_task = v8.call(context, parts.dispatch, value, parts.no_args, parts.first)
         self._second_task = v8.call(context, parts.take, parts.undefined, parts.no_args, parts.second)
         self._first_pending = True
@@ -150,18 +151,20 @@ class Isolate:
 
     def take(self) -> None:
         """Start a round trip of `take()` alone."""
-        parts = self._begin()
+        parts = self._require_idle()
+        self._begin()
         self._second_task = self._v8.call(parts.context, parts.take, parts.undefined, parts.no_args, parts.second)
 
     def load(self, script: str, source_url: str) -> None:
         """Start the script: compile it as one async function body, call the prelude's `load` with it, then `take()`.
 
-        The script's first line is line 2 of `source_url` (LINES_BEFORE_SCRIPT). A syntax error arrives as Fault(SCRIPT_ERROR), everything
-        else as output of the prelude.
+        The script's first line is line 1 + LINES_BEFORE_SCRIPT of `source_url`. A syntax error arrives as
+        Fault(SCRIPT_ERROR), everything else as output of the prelude.
         """
-        parts = self._begin()
+        parts = self._require_idle()
         source = f'(async () => {{"use strict";\n{script}\n}})\n//# sourceURL={source_url}'
         code = self._v8.alloc_text(parts.context, source.encode(errors="replace"))
+        self._begin()
         self._compiling = True
         self._second_task = self._v8.evaluate(parts.context, code, parts.second)
         self._v8.free(parts.context, code)
@@ -240,12 +243,10 @@ class Isolate:
         else:
             self._ended_badly(context, kind, content)
 
-    def _begin(self) -> Parts:
-        parts = self._require_idle()
+    def _begin(self) -> None:
         self.state = State.BUSY
         self.round_trips += 1
         self.busy_since = time.monotonic()
-        return parts
 
     def _require_idle(self) -> Parts:
         if self.state is not State.IDLE or self._parts is None:
