@@ -1,0 +1,1 @@
+"""What Discord does not have: routes under /sim/ by which tests, benchmarks and the page act as people."""
