@@ -44,9 +44,10 @@ class RestFrame(Frame):
 
     call_id   int, unique per worker epoch
     method    "GET" | "POST" | "PATCH" | "PUT" | "DELETE"
-    route     path below the API base, ids already in it: "/channels/1/messages"
+    route     path below the API base, ids in it: "/channels/1/messages"; "{app}" stands for the application's id
     scope     what must belong to the guild: () | (("channel", id), …) | (("guild", id),) | (("webhook", id),)
-    body      JSON text or None
+    body      JSON text or None; with files "multipart " and the JSON text {"payload", "files": [{"name", "data"}]},
+              data in Base64
     query     ((key, value), …)
     reason    audit-log reason or None
     retry     True: a read, may be tried again
@@ -88,6 +89,14 @@ class GatewayReady(Message):
 
     application_id: str
     bot_user_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayFailed(Message):
+    """To Runtime: Discord refused for good (token, intents, too many identifies); reconnecting would not help."""
+
+    code: str  # of flora.messages.errors: CONFIG_ERROR, UNAVAILABLE
+    message: str  # for a person: what to change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,8 @@ class DiscordRest:
         self._http = http
         self._limit_s = limit_s
         self._middlewares = (self._guard,)
+        self.open = asyncio.Event()
+        """Set when the client is logged in; calls made before wait for it, within their limit."""
 
     async def request(
         self,
@@ -93,6 +95,8 @@ class DiscordRest:
             more["reason"] = reason
         try:
             async with asyncio.timeout(self._limit_s or None):
+                if not self.open.is_set():
+                    await self.open.wait()
                 data = await self._http.request(CallRoute(method, path), **more)
         except disnake.HTTPException as exc:
             raise _refused(exc, method, path) from exc

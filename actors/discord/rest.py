@@ -19,7 +19,7 @@ import orjson
 from flora.actors.discord.http import DiscordRest, RequestBroke, broken
 from flora.actors.discord.routes import shown
 from flora.actors.discord.scope import Authoriser
-from flora.messages.errors import BugError, DiscordError, DiscordRateLimited, FloraError, ShuttingDown
+from flora.messages.errors import BugError, DiscordError, DiscordRateLimited, FloraError
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,6 @@ class RestExecutor:
         self._lanes: dict[str, _Lane] = {}
         self._waiting: set[tuple[str, int]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
 
     @property
     def unfinished(self) -> int:
@@ -92,9 +91,6 @@ class RestExecutor:
             calls: Rows of a RestFrame.
         """
         for call in calls:
-            if self._draining:
-                self._refuse(origin, call, ShuttingDown("flora is going down"))
-                continue
             lane = self._lanes.get(call[1])
             if lane is None:
                 lane = self._lanes[call[1]] = _Lane()
@@ -118,19 +114,19 @@ class RestExecutor:
         """Drops every waiting call of a worker that is gone."""
         self._waiting = {key for key in self._waiting if key[0] != origin}
 
-    async def drain(self, limit_s: float) -> int:
-        """Takes nothing new, finishes what is there.
+    async def settle(self, limit_s: float) -> int:
+        """Waits until nothing waits or is under way. Goes on taking calls: workers that finish their events make some.
 
         Returns:
-            Calls abandoned when `limit_s` was over.
+            Calls left when `limit_s` was over.
         """
-        self._draining = True
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=limit_s)
-        left = self.unfinished
-        for task in tuple(self._tasks):
-            task.cancel()
-        return left
+        try:
+            async with asyncio.timeout(limit_s):
+                while self._tasks:
+                    await asyncio.wait(set(self._tasks))
+        except TimeoutError:
+            log.warning("REST calls left behind", extra={"action": "rest_abandoned", "count": self.unfinished})
+        return self.unfinished
 
     def _refuse(self, origin: str, call: Call, error: FloraError) -> None:
         self._deliver(origin, (call[0], False, error_json(error)))
