@@ -22,9 +22,9 @@ from flora.messages.errors import FloraError
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import BootProgress, Drain, FatalError, Peers, Start
 from flora.messages.settings import Settings
-from flora.storage.embedded import ServiceSupervisor
-
 from flora.scripts.simulator_process import SimulatorProcess
+from flora.storage.embedded.folder import DataFolder
+from flora.storage.embedded.supervisor import ServiceSupervisor
 
 POLL_S = 0.1
 DRAIN_LIMIT_S = 2.5  # together with stopping the servers this stays under five seconds
@@ -71,13 +71,22 @@ class Launcher:
     @contextmanager
     def _services(self) -> Iterator[Settings]:
         """Starts the servers that no URL is configured for; stops them at the end."""
-        self._supervisor = ServiceSupervisor(self._settings)
+        settings = self._settings
+        folder = DataFolder.open(settings.data_dir)
+        self._supervisor = ServiceSupervisor(
+            folder, postgres=settings.database.url is None, cache=settings.cache.url is None
+        )
         try:
             self._supervisor.start(say)
             self._check_signals()
-            yield self._supervisor.settings()
+            yield replace(
+                settings,
+                database=replace(settings.database, url=settings.database.url or self._supervisor.database_url),
+                cache=replace(settings.cache, url=settings.cache.url or self._supervisor.cache_url),
+            )
         finally:
             self._supervisor.stop(SERVICES_STOP_LIMIT_S)
+            folder.close()
 
     @contextmanager
     def _simulator(self, settings: Settings) -> Iterator[Settings]:
@@ -144,7 +153,8 @@ class Launcher:
         return None
 
     def _poll_children(self) -> None:
-        self._supervisor.poll()
+        for event in self._supervisor.poll():
+            say(f"{event.service} {event.what}: {event.detail}")
         if self._simulated is not None:
             self._simulated.poll()
 
