@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from flora.http.simulator.config import SimulatorConfig
+from flora.http.simulator.running import RunningSimulator
+from flora.messages.errors import ConfigError
+
+pytestmark = pytest.mark.service
+
+
+async def test_given_a_simulated_discord_when_connected_then_ready_guilds_and_messages_arrive_in_order(
+    simulator: RunningSimulator, connect: Any, eventually: Any
+) -> None:
+    guild, other = simulator.add_guild("Mine"), simulator.add_guild("Other")
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: connected.ready and len(connected.guilds) >= 2)
+    connected.service.sink.subscribe([(guild.id, ["messageCreate"])])
+
+    for number in range(300):
+        simulator.post(guild, f"m{number}")
+        simulator.post(other, "nobody asked")
+    await eventually.soon(lambda: len(connected.service.sink) > 300)
+
+    (_, first, ready), *rest = connected.events()
+    assert (first, orjson.loads(ready)["guildIds"]) == ("ready", [])
+    assert [orjson.loads(payload)["content"] for _, _, payload in rest] == [f"m{number}" for number in range(300)]
+    assert {row[:2] for row in rest} == {(guild.id, "messageCreate")}
+    assert connected.ready == [(simulator.config.application_id, simulator.simulator.world.bot_id)]
+    assert {(guild.id, True), (other.id, True)} <= set(connected.guilds)
+    await eventually.soon(lambda: connected.service.sink.counts["not_wanted"] >= 300)
+
+
+async def test_given_a_lost_connection_when_resumed_then_no_event_is_lost_or_doubled(
+    simulator: RunningSimulator, connect: Any, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: connected.ready)
+    connected.service.sink.subscribe([(guild.id, ["messageCreate"])])
+    simulator.post(guild, "before")
+    await eventually.soon(lambda: len(connected.service.sink) == 2)
+
+    for connection in simulator.simulator.connections():
+        connection.abort()
+    simulator.post(guild, "meanwhile")
+    await simulator.wait_for_session()
+    simulator.post(guild, "after")
+    await eventually.soon(lambda: len(connected.service.sink) == 4)
+
+    contents = [orjson.loads(payload).get("content") for _, _, payload in connected.events()]
+    assert contents == [None, "before", "meanwhile", "after"]
+    assert len(connected.ready) == 1
+
+
+async def test_given_a_guild_left_when_it_is_no_outage_then_it_is_reported(
+    simulator: RunningSimulator, connect: Any, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: (guild.id, True) in connected.guilds)
+
+    await connected.service.rest.request("DELETE", f"/users/@me/guilds/{guild.id}")
+
+    await eventually.soon(lambda: (guild.id, False) in connected.guilds)
+
+
+async def test_given_a_slash_command_and_a_button_when_used_then_the_script_events_arrive(
+    simulator: RunningSimulator, connect: Any, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: connected.ready)
+    connected.events()
+    connected.service.sink.subscribe([(guild.id, ["interactionCreate"])])
+    commands = '[{"type":1,"name":"hello","description":"Says hello","options":[]}]'
+    connected.call(
+        1,
+        guild.id,
+        "PUT",
+        f"/applications/{{app}}/guilds/{guild.id}/commands",
+        body=commands,
+        scope=(("guild", guild.id),),
+    )
+    await eventually.soon(lambda: 1 in connected.results)
+    assert connected.results[1][1], connected.results[1]
+
+    interaction = simulator.use_command(guild, "hello")
+    await eventually.soon(lambda: len(connected.service.sink))
+
+    ((_, name, text),) = connected.events()
+    payload = orjson.loads(text)
+    assert (name, payload["commandName"], payload["interactionId"]) == ("interactionCreate", "hello", interaction.id)
+    assert payload["member"]["permissions"].isdecimal()
+    body = '{"type":4,"data":{"content":"hello!"}}'
+    connected.call(2, guild.id, "POST", f"/interactions/{interaction.id}/{interaction.token}/callback", body=body)
+    await eventually.soon(lambda: 2 in connected.results)
+    assert connected.results[2] == (2, True, "null")
+    assert simulator.bot_messages(guild) == ["hello!"]
+
+
+async def test_given_a_wrong_token_when_connecting_then_the_setting_is_named(
+    simulator: RunningSimulator, connect: Any, eventually: Any
+) -> None:
+    connected = await connect(simulator.api_base, token="MTAw.wrong.token")
+
+    await eventually.soon(lambda: connected.failures)
+
+    (failure,) = connected.failures
+    assert isinstance(failure, ConfigError)
+    assert "DISCORD_BOT_TOKEN" in str(failure)
+
+
+async def test_given_refused_privileged_intents_when_connecting_then_they_are_named(
+    connect: Any, eventually: Any
+) -> None:
+    config = SimulatorConfig(privileged_intents=False)
+    async with RunningSimulator(config) as simulator:
+        connected = await connect(simulator.api_base, intents=("guilds", "guild_messages", "message_content"))
+
+        await eventually.soon(lambda: connected.failures)
+
+        (failure,) = connected.failures
+        assert isinstance(failure, ConfigError)
+        assert "(message_content)" in str(failure)
+        assert "DISCORD_INTENTS" in str(failure)
+
+
+async def test_given_two_recommended_shards_when_connected_then_ready_waits_for_both(
+    connect: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with RunningSimulator(SimulatorConfig(shards=2, rate_limits=False)) as simulator:
+        guild = simulator.add_guild()
+        connected = await connect(simulator.api_base)
+
+        async def at_once(shard_id: int | None, *, initial: bool = False) -> None:
+            """Discord rations identifies to one in five seconds, the simulator does not."""
+
+        monkeypatch.setattr(connected.service.client, "before_identify_hook", at_once)
+        await eventually.soon(lambda: connected.ready, within_s=10)
+
+        assert len(simulator.simulator.hub.connected()) == 2
+        assert [name for _, name, _ in connected.events()] == ["ready", "ready"]
+        await eventually.soon(lambda: (guild.id, True) in connected.guilds)
+        connected.service.sink.subscribe([(guild.id, ["messageCreate"])])
+        simulator.post(guild, "once")
+        await eventually.soon(lambda: len(connected.service.sink))
+        assert len(connected.events()) == 1
+
+
+async def test_given_discord_down_at_start_when_it_comes_up_then_we_connect(connect: Any, eventually: Any) -> None:
+    simulator = RunningSimulator(SimulatorConfig(rate_limits=False))
+    await simulator.start()
+    port, api_base = simulator.port, simulator.api_base
+    await simulator.close()
+    connected = await connect(api_base)
+    await eventually.soon(lambda: connected.task.done() or connected.service.client.http.token is None)
+
+    async with RunningSimulator(SimulatorConfig(rate_limits=False, port=port)):
+        await eventually.soon(lambda: connected.ready, within_s=10)
+
+    assert not connected.failures
