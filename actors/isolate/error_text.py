@@ -27,7 +27,7 @@ INTERNAL_MARKERS = (
 """Lower-case; a line that contains one of them is a frame of ours."""
 
 _LINKER = "flora:linker"  # how a frame in the text between two modules is named
-_RESUMED = re.compile(r"^\s+at (?:async )?\S*\.next \(<anonymous>\)$", re.MULTILINE)  # V8's frame where a module body starts
+_RESUMED = re.compile(r"^ +at (?:async )?\S*\.next \(<anonymous>\)$", re.MULTILINE)  # where a module begins
 _MAX_CHARS = 64_000  # a script may throw a string of any length
 
 
