@@ -1,0 +1,390 @@
+"""One isolate's life with the real engine, prelude and SDK: load, run, end, rebuild."""
+
+from __future__ import annotations
+
+import select
+import time
+from pathlib import Path
+
+import orjson
+import pytest
+
+from flora.actors.isolate.host import IsolateHost
+from flora.actors.isolate.session import IsolateSession
+from flora.messages.dispatch import Outcome
+from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateReport
+from flora.messages.settings import RuntimeSettings, Settings
+
+pytestmark = pytest.mark.service
+
+LIMIT_S = 0.3
+
+
+class Bench:
+    """Plays the worker for sessions of one host."""
+
+    def __init__(self, tmp_path: Path, **runtime: object) -> None:
+        settings = Settings(
+            data_dir=tmp_path, runtime=RuntimeSettings(**{"dispatch_timeout_s": LIMIT_S, "load_timeout_s": 1.0} | runtime)
+        )
+        self.host = IsolateHost(settings, tmp_path / "recorder")
+        self.sessions: dict[int, IsolateSession] = {}
+        self.done: dict[int, str] = {}
+        self.order: list[int] = []
+        self.calls: list[tuple] = []
+        self.logs: list[str] = []
+        self.loaded: dict[int, IsolateLoaded] = {}
+        self.closed: set[int] = set()
+        self.handlers: tuple[str, ...] = ()
+        self.cancelled: list[int] = []
+        self.rebuilt = 0
+        self.lost: str | None = None
+        self.answer_calls = True
+        self._due: list[tuple[IsolateSession, int]] = []
+
+    def deploy(self, script: str | None, key: int = 1, guild_id: str = "55") -> IsolateLoaded:
+        session = self.sessions[key] = IsolateSession(key, guild_id, self.host)
+        session.load(script, None)
+        self.until(lambda: key in self.loaded)
+        return self.loaded[key]
+
+    def send(self, first_seq: int, *contents: str, key: int = 1, name: str = "messageCreate") -> None:
+        events = [
+            (seq, name, orjson.dumps({"id": str(seq), "channelId": "9", "content": content}).decode())
+            for seq, content in enumerate(contents, first_seq)
+        ]
+        self.sessions[key].run(events)
+        self._collect_messages()
+
+    def until(self, condition, within_s: float = 8.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, (self.done, self.logs)
+            select.select([self.host.fileno()], [], [], 0.02)
+            for key, generation, output in self.host.collect():
+                if key in self.sessions:
+                    self.sessions[key].said(generation, output)
+            for session in self.sessions.values():
+                session.check(time.monotonic())
+            self._collect_messages()
+
+    def until_done(self, *seqs: int) -> None:
+        self.until(lambda: all(seq in self.done for seq in seqs))
+
+    def _collect_messages(self) -> None:
+        for session in list(self.sessions.values()):
+            for message in list(session.take_messages()):
+                self._take(session, message)
+        answers, self._due = self._due, []
+        for session, op_id in answers:
+            session.answered([(op_id, True, '{"id":"77"}')])
+
+    def _take(self, session: IsolateSession, message: object) -> None:
+        match message:
+            case IsolateReport():
+                for seq, outcome, _ in message.done:
+                    assert seq not in self.done, "an event was reported twice"
+                    self.done[seq] = outcome
+                    self.order.append(seq)
+                self.calls.extend(message.calls)
+                if self.answer_calls:
+                    self._due.extend((session, call[0]) for call in message.calls)
+                self.logs.extend(text for _, _, text in message.logs)
+                self.handlers = message.handlers or self.handlers
+                self.cancelled.extend(message.cancelled_ops)
+                self.rebuilt += message.rebuilt
+                self.lost = message.lost or self.lost
+            case IsolateLoaded():
+                self.loaded[message.key] = message
+            case IsolateClosed():
+                self.closed.add(message.key)
+
+    def bodies(self) -> list[str]:
+        return [orjson.loads(call[4])["content"] for call in self.calls]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = []
+
+    def make(**runtime: object) -> Bench:
+        made.append(Bench(tmp_path, **runtime))
+        return made[-1]
+
+    yield make
+    for each in made:
+        assert each.host.close_all(5.0)
+
+
+ENDLESS = "for (;;) await new Promise((r) => setTimeout(r, 5))"
+ECHO = "on('messageCreate', async (ctx) => { console.log(ctx.msg.content); await ctx.reply(ctx.msg.content) })"
+
+
+def test_given_the_seed_page_example_when_a_message_comes_then_it_replies(bench):
+    b = bench()
+    assert b.deploy("on('messageCreate', async (msg) => { await msg.reply('Hello!') })").error is None
+
+    b.send(1, "hi")
+    b.until_done(1)
+
+    assert b.done == {1: Outcome.OK}
+    op_id, method, route, scope, body, *_ = b.calls[0]
+    assert (method, route, scope) == ("POST", "/channels/9/messages", (("channel", "9"),))
+    assert orjson.loads(body) == {"content": "Hello!", "message_reference": {"message_id": "1"}}
+    assert b.handlers == ("messageCreate",)
+
+
+@pytest.mark.scenario("T25")
+def test_given_a_thousand_numbered_events_when_dispatched_then_the_script_sees_them_in_order(bench):
+    b = bench()
+    b.deploy("let n = 0; on('messageCreate', (c) => { if (Number(c.msg.content) !== n++) throw new Error('out of order') })")
+
+    for start in range(0, 1000, 50):
+        b.send(start + 1, *(str(number) for number in range(start, start + 50)))
+    b.until_done(*range(1, 1001))
+
+    assert set(b.done.values()) == {Outcome.OK}
+
+
+@pytest.mark.scenario("T13")
+def test_given_a_script_that_replaces_dispatch_when_events_come_then_they_reach_the_replacement(bench):
+    b = bench()
+    b.deploy("globalThis.__floraDispatch = async (event, payload) => { console.log(event + ' ' + payload.content) }")
+
+    b.send(1, "mine")
+    b.until_done(1)
+
+    assert b.logs == ["messageCreate mine"]
+    assert b.handlers == ("*",)
+
+
+@pytest.mark.scenario("T13")
+@pytest.mark.parametrize(
+    ("junk", "error"), [("undefined", "Dispatch function missing"), ("42", "Dispatch symbol is not a function")]
+)
+def test_given_a_script_that_breaks_dispatch_when_loaded_then_the_load_fails(bench, junk, error):
+    assert bench().deploy(f"globalThis.__floraDispatch = {junk}").error == error
+
+
+@pytest.mark.scenario("T37")
+def test_given_two_handlers_when_the_first_throws_then_the_second_is_not_called(bench):
+    b = bench()
+    b.deploy("on('messageCreate', () => { throw new Error('first') }); on('messageCreate', () => console.log('second'))")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.done == {1: Outcome.THREW}
+    assert len(b.logs) == 1
+    assert b.logs[0].startswith("dispatch failed: Error: first")
+    assert "bundle.js:1:" in b.logs[0]
+
+
+@pytest.mark.scenario("T38")
+def test_given_no_handlers_when_an_event_comes_then_it_succeeds(bench):
+    b = bench()
+    b.deploy("")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.done == {1: Outcome.OK}
+
+
+@pytest.mark.scenario("T39")
+def test_given_a_dispatch_that_returns_a_plain_value_when_an_event_comes_then_it_succeeds(bench):
+    b = bench()
+    b.deploy("globalThis.__floraDispatch = () => 5")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.done[1] in (Outcome.OK, Outcome.NOT_A_PROMISE)
+
+
+@pytest.mark.scenario("T40")
+def test_given_a_promise_nobody_settles_when_awaited_then_the_event_fails_at_once(bench):
+    b = bench(dispatch_timeout_s=30)
+    b.deploy("on('messageCreate', () => new Promise(() => {}))")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.done == {1: Outcome.NEVER_SETTLED}
+    assert "still pending" in b.logs[0]
+
+
+@pytest.mark.scenario("T29")
+def test_given_a_handler_that_waits_too_long_when_it_times_out_then_it_never_replies(bench):
+    b = bench()
+    b.deploy(
+        "on('messageCreate', async (c) => {"
+        " if (c.msg.content === 'slow') await new Promise((r) => setTimeout(r, 600)); await c.reply(c.msg.content) })"
+    )
+
+    b.send(1, "slow")
+    b.until_done(1)
+    b.send(2, "quick")
+    b.until_done(2)
+    later = time.monotonic() + 0.7
+    b.until(lambda: time.monotonic() > later)
+
+    assert b.done == {1: Outcome.TIMED_OUT, 2: Outcome.OK}
+    assert b.bodies() == ["quick"]
+    assert b.rebuilt == 1
+
+
+@pytest.mark.scenario("T30")
+@pytest.mark.scenario("T32")
+@pytest.mark.parametrize(
+    ("loop", "rebuilds"),
+    [("while (true) {}", 0), ("for (;;) try { for (;;); } finally { continue }", 0), ("while (true) await 0", 1)],
+)
+def test_given_a_loop_when_the_limit_passes_then_it_ends_and_the_events_behind_it_run(bench, loop, rebuilds):
+    b = bench()
+    b.deploy(f"on('messageCreate', async (c) => {{ if (c.msg.content === 'loop') {loop}; await c.reply(c.msg.content) }})")
+    began = time.monotonic()
+
+    b.send(1, "before", "loop", "after", "last")
+    b.until_done(1, 2, 3, 4)
+
+    assert b.done[2] == Outcome.TIMED_OUT
+    assert (b.done[3], b.done[4]) == (Outcome.OK, Outcome.OK)
+    assert time.monotonic() - began < LIMIT_S + 1.0
+    assert b.rebuilt == rebuilds
+    assert b.bodies().count("loop") == 0
+
+
+@pytest.mark.scenario("T26")
+def test_given_a_spinning_guild_when_another_gets_an_event_then_it_answers_meanwhile(bench):
+    b = bench(dispatch_timeout_s=5)
+    b.deploy("on('messageCreate', () => { while (true) {} })", key=1, guild_id="1")
+    b.deploy(ECHO, key=2, guild_id="2")
+
+    b.send(1, "spin", key=1)
+    b.send(2, "hi", key=2)
+    b.until_done(2)
+
+    assert 1 not in b.done
+
+
+@pytest.mark.scenario("T31")
+def test_given_a_loop_at_top_level_when_loaded_then_it_fails_within_the_limit(bench):
+    b = bench(load_timeout_s=LIMIT_S)
+    began = time.monotonic()
+
+    failed = b.deploy("while (true) {}")
+
+    assert (failed.code, failed.error) == ("LOAD_TIMED_OUT", "module_load timed out")
+    assert time.monotonic() - began < LIMIT_S + 1.0
+
+
+@pytest.mark.scenario("T17")
+def test_given_endless_work_at_top_level_when_loaded_then_it_times_out(bench):
+    assert bench(load_timeout_s=LIMIT_S).deploy(ENDLESS).error == "module_load timed out"
+
+
+def test_given_an_interval_at_top_level_when_loaded_then_the_bot_serves(bench):
+    assert bench(load_timeout_s=LIMIT_S).deploy("setInterval(() => {}, 5)").error is None
+
+
+@pytest.mark.scenario("T33")
+def test_given_a_heap_bomb_when_it_goes_off_then_only_that_isolate_dies_and_recovers(bench):
+    b = bench(max_heap_mb=32, dispatch_timeout_s=10)
+    b.deploy("on('messageCreate', (c) => { const a = []; while (c.msg.content === 'bomb') a.push({ x: [1, 2, 3] }) })", key=1)
+    b.deploy(ECHO, key=2, guild_id="2")
+
+    b.send(1, "bomb", "quiet", key=1)
+    b.send(3, "hi", key=2)
+    b.until_done(1, 2, 3)
+
+    assert b.done == {1: Outcome.OUT_OF_MEMORY, 2: Outcome.OK, 3: Outcome.OK}
+    assert any("out of memory" in line for line in b.logs)
+
+
+def test_given_a_load_that_throws_when_deployed_then_the_error_names_the_place(bench):
+    failed = bench().deploy("const a = 1;\nthrow new Error('no good')")
+
+    assert failed.code == "LOAD_FAILED"
+    assert failed.error.startswith("Error: no good")
+    assert "bundle.js:2:" in failed.error
+
+
+def test_given_a_syntax_error_when_deployed_then_the_load_fails(bench):
+    failed = bench().deploy("const = 5")
+
+    assert failed.code == "LOAD_FAILED"
+    assert "SyntaxError" in failed.error
+
+
+def test_given_waiting_events_when_rebuilt_then_pending_calls_are_cancelled(bench):
+    b = bench()
+    b.answer_calls = False
+    b.deploy(ECHO)
+
+    b.send(1, "hi")
+    b.until_done(1)
+
+    assert b.done == {1: Outcome.TIMED_OUT}
+    assert b.cancelled == [b.calls[0][0]]
+
+
+def test_given_an_event_that_waits_for_discord_when_another_comes_then_it_starts(bench):
+    b = bench(dispatch_timeout_s=5)
+    b.answer_calls = False
+    b.deploy(ECHO)
+
+    b.send(1, "one", "two")
+    b.until(lambda: len(b.calls) == 2)
+
+    assert b.bodies() == ["one", "two"]
+
+
+def test_given_no_overlap_when_an_event_waits_then_the_next_does_not_start(bench):
+    b = bench(dispatch_timeout_s=5, guild_overlap=1)
+    b.answer_calls = False
+    b.deploy(ECHO)
+
+    b.send(1, "one", "two")
+    b.until(lambda: b.calls)
+    b.until(lambda: not b.sessions[1]._isolate.busy)
+    assert b.bodies() == ["one"]
+
+    b.sessions[1].answered([(b.calls[0][0], True, "{}")])
+    b.until(lambda: len(b.calls) == 2)
+
+
+def test_given_a_failed_call_when_it_is_answered_then_the_script_gets_its_code(bench):
+    b = bench()
+    b.answer_calls = False
+    b.deploy("on('messageCreate', async (c) => { try { await c.reply('x') } catch (e) { console.log(e.code, e.message) } })")
+
+    b.send(1, "x")
+    b.until(lambda: b.calls)
+    b.sessions[1].answered([(b.calls[0][0], False, '{"code":"DISCORD_HTTP_ERROR","message":"403 no","discord_code":50013}')])
+    b.until_done(1)
+
+    assert b.logs == ["DISCORD_HTTP_ERROR 403 no"]
+
+
+@pytest.mark.scenario("T40b")
+def test_given_ready_when_broadcast_to_the_default_runtime_then_it_is_taken(bench):
+    b = bench()
+    assert b.deploy(None, guild_id="").error is None
+
+    b.send(7, "", name="ready")
+    b.until_done(7)
+
+    assert b.done == {7: Outcome.OK}
+
+
+def test_given_running_events_when_closed_with_a_limit_then_they_finish_first(bench):
+    b = bench(dispatch_timeout_s=5)
+    b.deploy("on('messageCreate', async (c) => { await new Promise((r) => setTimeout(r, 50)); console.log('finished') })")
+    b.send(1, "x")
+
+    b.sessions[1].close(2.0)
+    b.until(lambda: 1 in b.closed)
+
+    assert b.logs == ["finished"]
+    assert b.done == {1: Outcome.OK}
