@@ -49,7 +49,7 @@ export function installGlobals(): void {
   define('__floraHandlers', handlers)
   define('__floraGuildId', undefined)
   define('__floraHost', sdkHost)
-  installWeb(define, defineLazy)
+  installWeb(defineLazy)
 }
 
 export function setGuildId(guildId: string | null): void {
@@ -113,6 +113,8 @@ function defineLazy(name: string, build: () => unknown): void {
   defineProperty(globalThis, name, {
     get() {
       const value = build()
+      // The bundler may have renamed a class that mentions itself.
+      if (typeof value === 'function') defineProperty(value, 'name', { value: name, configurable: true })
       define(name, value)
       return value
     },

@@ -24,7 +24,7 @@ import {
   startLoad,
 } from './tasks'
 import { nextTimerAt } from './timers'
-import { setEntropy } from './web/random'
+import { entropy } from './web/entropy'
 
 type Control = [kind: string, ...values: unknown[]]
 type EventEntry = [seq: number, name: string, payload: unknown, options?: { cron?: boolean }]
@@ -57,7 +57,7 @@ function boot(json: string): void {
   if (hasOwn(given, 'limits')) setLimits(given.limits as Record<string, number>)
   if (hasOwn(given, 'secrets')) setSecrets(given.secrets as Record<string, string>)
   setGuildId(state.guildId)
-  if (hasOwn(given, 'entropy')) setEntropy(given.entropy as string)
+  if (hasOwn(given, 'entropy')) entropy.hex = given.entropy as string
 }
 
 function setLimits(given: Record<string, number>): void {

@@ -1,0 +1,123 @@
+/** `TextEncoder` and `TextDecoder`, UTF-8 only. */
+
+const REPLACEMENT = 0xfffd
+const LABELS = new Set(['utf-8', 'utf8', 'unicode-1-1-utf-8'])
+
+export class TextEncoder {
+  get encoding(): string {
+    return 'utf-8'
+  }
+
+  encode(text = ''): Uint8Array {
+    const input = String(text)
+    const bytes = new Uint8Array(input.length * 3)
+    const { written } = this.encodeInto(input, bytes)
+    return bytes.slice(0, written)
+  }
+
+  /** Writes as many whole characters as fit. */
+  encodeInto(text: string, into: Uint8Array): { read: number; written: number } {
+    let read = 0
+    let written = 0
+    for (const character of String(text)) {
+      const point = wellFormed(character.codePointAt(0) as number)
+      const size = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4
+      if (written + size > into.length) break
+      writePoint(point, size, into, written)
+      written += size
+      read += character.length
+    }
+    return { read, written }
+  }
+}
+
+function wellFormed(point: number): number {
+  return point >= 0xd800 && point <= 0xdfff ? REPLACEMENT : point
+}
+
+function writePoint(point: number, size: number, into: Uint8Array, at: number): void {
+  if (size === 1) {
+    into[at] = point
+    return
+  }
+  for (let i = size - 1; i > 0; i--) {
+    into[at + i] = 0x80 | (point & 0x3f)
+    point >>= 6
+  }
+  into[at] = (0xf00 >> size) & 0xff | point
+}
+
+export class TextDecoder {
+  readonly fatal: boolean
+  readonly ignoreBOM: boolean
+  #rest: number[] = []
+  #begun = false
+
+  constructor(label = 'utf-8', options: { fatal?: boolean; ignoreBOM?: boolean } = {}) {
+    if (!LABELS.has(String(label).trim().toLowerCase())) throw new RangeError(`TextDecoder: the encoding '${label}' is not supported, only utf-8`)
+    this.fatal = options.fatal === true
+    this.ignoreBOM = options.ignoreBOM === true
+  }
+
+  get encoding(): string {
+    return 'utf-8'
+  }
+
+  decode(input?: ArrayBuffer | ArrayBufferView, options: { stream?: boolean } = {}): string {
+    const bytes = [...this.#rest, ...bytesOf(input)]
+    this.#rest = []
+    const parts: string[] = []
+    let at = 0
+    while (at < bytes.length) {
+      const { point, size } = readPoint(bytes, at)
+      if (size === 0 && options.stream === true) {
+        this.#rest = bytes.slice(at)
+        break
+      }
+      if (point < 0 && this.fatal) throw new TypeError('TextDecoder: the bytes are not valid utf-8')
+      this.#append(parts, point < 0 ? REPLACEMENT : point)
+      at += size === 0 ? bytes.length - at : size
+    }
+    if (options.stream !== true) this.#begun = false
+    return parts.join('')
+  }
+
+  #append(parts: string[], point: number): void {
+    if (!this.#begun && point === 0xfeff && !this.ignoreBOM) {
+      this.#begun = true
+      return
+    }
+    this.#begun = true
+    parts.push(String.fromCodePoint(point))
+  }
+}
+
+function bytesOf(input: ArrayBuffer | ArrayBufferView | undefined): Uint8Array {
+  if (input === undefined) return new Uint8Array(0)
+  return ArrayBuffer.isView(input) ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength) : new Uint8Array(input)
+}
+
+/** The code point at an index: −1 for bytes that are none; size 0 when the input ends in the middle of one. */
+function readPoint(bytes: readonly number[], at: number): { point: number; size: number } {
+  const lead = bytes[at] as number
+  if (lead < 0x80) return { point: lead, size: 1 }
+  const size = lead >= 0xf0 && lead <= 0xf4 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 0
+  if (size === 0) return { point: -1, size: 1 }
+  let point = lead & (0x7f >> size)
+  for (let i = 1; i < size; i++) {
+    const next = bytes[at + i]
+    if (next === undefined) return { point: -1, size: 0 }
+    if (next < lowest(lead, i) || next > highest(lead, i)) return { point: -1, size: i }
+    point = (point << 6) | (next & 0x3f)
+  }
+  return { point, size }
+}
+
+/** The second byte has a narrower range after some leads: no overlong forms, no surrogates, nothing above U+10FFFF. */
+function lowest(lead: number, index: number): number {
+  return index > 1 ? 0x80 : lead === 0xe0 ? 0xa0 : lead === 0xf0 ? 0x90 : 0x80
+}
+
+function highest(lead: number, index: number): number {
+  return index > 1 ? 0xbf : lead === 0xed ? 0x9f : lead === 0xf4 ? 0x8f : 0xbf
+}
