@@ -16,7 +16,7 @@ SNAPSHOT_NAME = "simulated-discord.json"
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line and serves until SIGINT, SIGTERM or the end of the parent. Exits with 0."""
     parser = argparse.ArgumentParser(prog="python -m flora.http.simulator", description=__doc__)
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; the control API is open to all there")
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen; the control API is open to all there")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
     parser.add_argument("--data-dir", type=Path, help=f"keep the state there in {SNAPSHOT_NAME}; default: in memory")
     parser.add_argument("--ready-fd", type=int, help="write the ready line to this descriptor instead of stdout")

@@ -73,7 +73,9 @@ def _check_embed(index: int, embed: JsonObject, found: FormErrors) -> int:
     Returns:
         Its size in characters as Discord counts.
     """
-    texts = [(("embeds", index, key), embed.get(key), limit) for key, limit in _EMBED_TEXT_LIMITS.items()]
+    texts: list[tuple[tuple[str | int, ...], Any, int]] = [
+        (("embeds", index, key), embed.get(key), limit) for key, limit in _EMBED_TEXT_LIMITS.items()
+    ]
     texts.append((("embeds", index, "footer", "text"), (embed.get("footer") or {}).get("text"), 2048))
     texts.append((("embeds", index, "author", "name"), (embed.get("author") or {}).get("name"), 256))
     fields = embed.get("fields") or []
@@ -90,7 +92,8 @@ def _check_embed(index: int, embed: JsonObject, found: FormErrors) -> int:
     for key in ("image", "thumbnail"):
         url = (embed.get(key) or {}).get("url")
         if url and not str(url).startswith(("http://", "https://", "attachment://")):
-            message = f'Scheme "{str(url).split(":")[0]}" is not supported. Scheme must be one of (\'http\', \'https\').'
+            scheme = str(url).split(":", maxsplit=1)[0]
+            message = f"Scheme \"{scheme}\" is not supported. Scheme must be one of ('http', 'https')."
             found.add(("embeds", index, key, "url"), "URL_TYPE_INVALID_SCHEME", message)
     embed.setdefault("type", "rich")
     return sum(len(str(text)) for _, text, _ in texts if text)
@@ -122,7 +125,7 @@ class _Seen:
         kind = component["type"]
         if top and (kind != 1 if not self.v2 else kind not in _LAYOUT_ONLY_V2 | {1}):
             allowed = "(1,)" if not self.v2 else "(1, 9, 10, 12, 13, 14, 17)"
-            found.add((*path, "type"), "BASE_TYPE_CHOICES", f"Value of field \"type\" must be one of {allowed}.")
+            found.add((*path, "type"), "BASE_TYPE_CHOICES", f'Value of field "type" must be one of {allowed}.')
             return
         if kind == 1:
             self._row(component, path, found)
@@ -130,9 +133,8 @@ class _Seen:
             self._button(component, path, found)
         elif kind in _SELECTS:
             self._select(component, path, found)
-        for key in ("components",):
-            for index, child in enumerate(component.get(key) or []):
-                self.check(child, (*path, key, index), found)
+        for index, child in enumerate(component.get("components") or []):
+            self.check(child, (*path, "components", index), found)
         if isinstance(component.get("accessory"), dict):
             self.check(component["accessory"], (*path, "accessory"), found)
 
@@ -146,7 +148,8 @@ class _Seen:
     def _button(self, button: JsonObject, path: tuple[str | int, ...], found: FormErrors) -> None:
         style = button.get("style")
         if style not in (1, 2, 3, 4, 5, 6):
-            found.add((*path, "style"), "BASE_TYPE_CHOICES", "Value of field \"style\" must be one of (1, 2, 3, 4, 5, 6).")
+            text = 'Value of field "style" must be one of (1, 2, 3, 4, 5, 6).'
+            found.add((*path, "style"), "BASE_TYPE_CHOICES", text)
         elif style == 5:
             if not button.get("url"):
                 found.add((*path, "url"), "BUTTON_COMPONENT_URL_REQUIRED", "A url is required")

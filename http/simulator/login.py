@@ -99,7 +99,7 @@ async def token(request: web.Request) -> web.Response:
         case _:
             return reply({"error": "unsupported_grant_type"}, 400)
     if issued is None:
-        return reply({"error": "invalid_grant", "error_description": "Invalid \"code\" in request."}, 400)
+        return reply({"error": "invalid_grant", "error_description": 'Invalid "code" in request.'}, 400)
     return reply(issued)
 
 

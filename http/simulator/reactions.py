@@ -57,7 +57,8 @@ class Reactions:
             return
         users[user_id] = None
         self._refresh(channel, message, emoji)
-        data = self._event(channel, message, emoji) | {"user_id": user_id, "message_author_id": message["author"]["id"]}
+        data = self._event(channel, message, emoji)
+        data |= {"user_id": user_id, "message_author_id": message["author"]["id"]}
         guild = self.world.guilds[channel.guild_id]
         if user_id in guild.members:
             data["member"] = self.world.member(guild, user_id)
@@ -86,7 +87,9 @@ class Reactions:
         self.world.emit("MESSAGE_REACTION_REMOVE_EMOJI", event, channel.guild_id)
 
     def users(self, channel: Channel, message: JsonObject, emoji: JsonObject) -> list[JsonObject]:
-        return [self.world.users[u] for u in self._of(channel, message).get(emoji_key(emoji), {}) if u in self.world.users]
+        return [
+            self.world.users[u] for u in self._of(channel, message).get(emoji_key(emoji), {}) if u in self.world.users
+        ]
 
     def _of(self, channel: Channel, message: JsonObject) -> dict[str, dict[str, None]]:
         return channel.reactors.setdefault(message["id"], {})

@@ -133,5 +133,5 @@ class RunningSimulator:
             TimeoutError: They are not there in time.
         """
         async with asyncio.timeout(within_s):
-            while len(self.simulator.hub.connected()) < count:
+            while len(self.simulator.hub.connected()) < count:  # noqa: ASYNC110 - sessions come and go
                 await asyncio.sleep(0.01)

@@ -37,9 +37,7 @@ class Simulator:
         self.limits = RateLimits(config.global_limit_per_s)
         self.rate_limits_on = config.rate_limits
         self.grants = Grants(config)
-        self.attachments = Attachments(
-            self.world.ids, config.max_attachment_bytes, config.max_stored_attachment_bytes
-        )
+        self.attachments = Attachments(self.world.ids, config.max_attachment_bytes, config.max_stored_attachment_bytes)
         self.base_url = ""  # known once the server listens
         self._identifies_left = 1000
 

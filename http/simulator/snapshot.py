@@ -36,7 +36,7 @@ def save(world: World, path: Path) -> None:
         file.write(orjson.dumps(state))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _private(name: str, flags: int) -> int:
@@ -54,7 +54,7 @@ def load(world: World, path: Path) -> None:
         return
     except (ValueError, KeyError, TypeError) as exc:
         aside = path.with_name(path.name + ".unreadable")
-        os.replace(path, aside)
+        path.replace(aside)
         log.warning("the simulated Discord's saved state could not be read and was moved to %s: %s", aside, exc)
         return
     world.ids.never_below(state["last_id"])

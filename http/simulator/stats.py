@@ -88,4 +88,5 @@ def latency_ms(samples_s: Iterable[float]) -> dict[str, float | int | None]:
     if not values:
         return {"count": 0, "p50": None, "p90": None, "p99": None, "max": None}
     named = {"p50": quantile(values, 0.5), "p90": quantile(values, 0.9), "p99": quantile(values, 0.99)}
-    return {"count": len(values), **{k: round(v * 1000, 3) for k, v in named.items()}, "max": round(values[-1] * 1000, 3)}
+    named["max"] = values[-1]
+    return {"count": len(values), **{name: round(value * 1000, 3) for name, value in named.items()}}

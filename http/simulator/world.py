@@ -256,7 +256,9 @@ class World:
 
     # Channels
 
-    def add_channel(self, guild: Guild, name: str, kind: int = shapes.TEXT, changes: JsonObject | None = None) -> Channel:
+    def add_channel(
+        self, guild: Guild, name: str, kind: int = shapes.TEXT, changes: JsonObject | None = None
+    ) -> Channel:
         """Makes a channel that is not a thread."""
         data = shapes.channel(self.ids.next(), guild.id, name, kind, len(guild.channels)) | (changes or {})
         channel = Channel(data)

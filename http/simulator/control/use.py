@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -47,10 +48,8 @@ async def _answer(request: web.Request, body: JsonObject, found: Interaction) ->
     """Waits for the response as long as `wait_s` says, and tells what is known then."""
     wait_s = min(MAX_WAIT_S, float(body.get("wait_s") or 0))
     if wait_s > 0:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(found.responded.wait(), wait_s)
-        except TimeoutError:
-            pass
     return reply(describe(sim_of(request), found), 201)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import zlib
-from typing import Any, cast
+from typing import Any
 
 import orjson
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -111,12 +111,12 @@ class Connection:
         """What the client has not taken yet."""
         transport = self._request.transport
         queued = sum(map(len, self._out))
-        return queued if transport is None else queued + cast(asyncio.Transport, transport).get_write_buffer_size()
+        return queued if transport is None else queued + transport.get_write_buffer_size()
 
     def abort(self) -> None:
         """Cuts the connection without a word."""
         if self._request.transport is not None:
-            cast(asyncio.Transport, self._request.transport).abort()
+            self._request.transport.abort()
 
     def _flush(self) -> None:
         self._flush_planned = False
@@ -132,7 +132,7 @@ class Connection:
                 frame(_BINARY_FRAME, deflate.compress(payload) + deflate.flush(zlib.Z_SYNC_FLUSH))
                 for payload in payloads
             ]
-        wire = cast(asyncio.Transport, transport)
+        wire = transport
         wire.write(b"".join(frames))
         if wire.get_write_buffer_size() > HIGH_WATER_BYTES:
             wire.abort()

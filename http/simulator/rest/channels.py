@@ -7,7 +7,7 @@ from typing import Any
 from flora.http.simulator import errors, shapes
 from flora.http.simulator.errors import JsonObject
 from flora.http.simulator.model import Channel
-from flora.http.simulator.permissions import Permission as P
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.rest.routing import Call, Routes
 
 _CHANNEL_SETTABLE = frozenset({
@@ -28,7 +28,7 @@ def register(routes: Routes) -> None:
     routes.add("DELETE", "/channels/{channel_id}")(delete)
     routes.add("PUT", "/channels/{channel_id}/permissions/{overwrite_id}")(set_overwrite)
     routes.add("DELETE", "/channels/{channel_id}/permissions/{overwrite_id}")(delete_overwrite)
-    routes.add("GET", "/channels/{channel_id}/invites")(lambda call: call.channel(P.MANAGE_CHANNELS) and [])
+    routes.add("GET", "/channels/{channel_id}/invites")(lambda call: call.channel(Permission.MANAGE_CHANNELS) and [])
     routes.add("GET", "/guilds/{guild_id}/channels")(list_channels)
     routes.add("POST", "/guilds/{guild_id}/channels")(create)
     routes.add("PATCH", "/guilds/{guild_id}/channels")(move)
@@ -76,16 +76,16 @@ def edit(call: Call) -> Any:
     if channel.is_thread:
         _edit_thread(call, channel, form)
     else:
-        call.channel(P.MANAGE_CHANNELS)
+        call.channel(Permission.MANAGE_CHANNELS)
         if "permission_overwrites" in form:
-            call.channel(P.MANAGE_ROLES)
+            call.channel(Permission.MANAGE_ROLES)
         call.sim.world.edit_channel(channel, _changes(form, _CHANNEL_SETTABLE))
     return channel.data
 
 
 def _edit_thread(call: Call, thread: Channel, form: JsonObject) -> None:
     bits = call.sim.world.guild(thread.guild_id).permissions_in(thread, call.user_id)
-    if not bits & P.MANAGE_THREADS and thread.data["owner_id"] != call.user_id:
+    if not bits & Permission.MANAGE_THREADS and thread.data["owner_id"] != call.user_id:
         raise errors.missing_permissions()
     metadata = thread.data["thread_metadata"] | {k: v for k, v in form.items() if k in _THREAD_METADATA}
     call.sim.world.edit_channel(thread, _changes(form, _THREAD_SETTABLE) | {"thread_metadata": metadata})
@@ -93,22 +93,20 @@ def _edit_thread(call: Call, thread: Channel, form: JsonObject) -> None:
 
 def delete(call: Call) -> Any:
     channel = call.channel()
-    call.channel(P.MANAGE_THREADS if channel.is_thread else P.MANAGE_CHANNELS)
+    call.channel(Permission.MANAGE_THREADS if channel.is_thread else Permission.MANAGE_CHANNELS)
     call.sim.world.delete_channel(channel)
     return channel.data
 
 
 def set_overwrite(call: Call) -> None:
-    channel = call.channel(P.MANAGE_ROLES)
+    channel = call.channel(Permission.MANAGE_ROLES)
     target = call.id("overwrite_id")
     kept = [o for o in channel.data["permission_overwrites"] if o["id"] != target]
-    call.sim.world.edit_channel(
-        channel, {"permission_overwrites": kept + _overwrites([{**call.form, "id": target}])}
-    )
+    call.sim.world.edit_channel(channel, {"permission_overwrites": kept + _overwrites([{**call.form, "id": target}])})
 
 
 def delete_overwrite(call: Call) -> None:
-    channel = call.channel(P.MANAGE_ROLES)
+    channel = call.channel(Permission.MANAGE_ROLES)
     target = call.id("overwrite_id")
     kept = [o for o in channel.data["permission_overwrites"] if o["id"] != target]
     call.sim.world.edit_channel(channel, {"permission_overwrites": kept})
@@ -119,7 +117,7 @@ def list_channels(call: Call) -> Any:
 
 
 def create(call: Call) -> Any:
-    guild = call.guild(P.MANAGE_CHANNELS)
+    guild = call.guild(Permission.MANAGE_CHANNELS)
     form = call.form
     _check(form, creating=True)
     kind = int(form.get("type") or shapes.TEXT)
@@ -135,7 +133,7 @@ def create(call: Call) -> Any:
 
 
 def move(call: Call) -> None:
-    guild = call.guild(P.MANAGE_CHANNELS)
+    guild = call.guild(Permission.MANAGE_CHANNELS)
     for item in call.body if isinstance(call.body, list) else []:
         channel = guild.channels.get(str(item.get("id")))
         if channel is not None:

@@ -203,7 +203,8 @@ def _check_options(options: list[Any], path: tuple[str | int, ...], faults: Form
         here = (*path, index)
         kind = option.get("type")
         if kind not in range(1, 12):
-            faults.add((*here, "type"), "BASE_TYPE_CHOICES", "Value must be one of (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11).")
+            text = "Value must be one of (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)."
+            faults.add((*here, "type"), "BASE_TYPE_CHOICES", text)
             continue
         _check_name(option, here, faults, lowercase=True)
         _check_description(option, here, faults)

@@ -7,7 +7,7 @@ from typing import Any
 from flora.http.simulator import errors
 from flora.http.simulator.errors import JsonObject
 from flora.http.simulator.model import Guild
-from flora.http.simulator.permissions import Permission as P
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.rest.routing import Call, Reply, Routes
 
 _SETTABLE = frozenset({
@@ -41,7 +41,7 @@ def fetch(call: Call) -> Any:
 
 
 def edit(call: Call) -> Any:
-    guild = call.guild(P.MANAGE_GUILD)
+    guild = call.guild(Permission.MANAGE_GUILD)
     name = call.form.get("name")
     if name is not None and not 2 <= len(str(name)) <= 100:
         raise errors.invalid_form(("name",), "BASE_TYPE_BAD_LENGTH", "Must be between 2 and 100 in length.")
@@ -82,7 +82,7 @@ def _role_changes(call: Call, guild: Guild) -> JsonObject:
 
 
 def create_role(call: Call) -> Any:
-    guild = call.guild(P.MANAGE_ROLES)
+    guild = call.guild(Permission.MANAGE_ROLES)
     if len(guild.roles) >= 250:
         raise errors.ApiError(400, 30005, "Maximum number of guild roles reached (250)")
     changes = _role_changes(call, guild)
@@ -98,14 +98,14 @@ def _below_bot(call: Call, guild: Guild, role: JsonObject) -> None:
 
 
 def edit_role(call: Call) -> Any:
-    guild = call.guild(P.MANAGE_ROLES)
+    guild = call.guild(Permission.MANAGE_ROLES)
     role = _role(call, guild)
     _below_bot(call, guild, role)
     return call.sim.world.edit_role(guild, role["id"], _role_changes(call, guild))
 
 
 def delete_role(call: Call) -> Any:
-    guild = call.guild(P.MANAGE_ROLES)
+    guild = call.guild(Permission.MANAGE_ROLES)
     role = _role(call, guild)
     _below_bot(call, guild, role)
     if role["managed"]:

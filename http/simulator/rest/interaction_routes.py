@@ -126,9 +126,7 @@ def post_under(
         body = {**body, "message_reference": {"message_id": found.response_message_id}}
     files = call.sim.attachments.attach(call.uploads, body.get("attachments"), call.sim.base_url, channel.id)
     body = {**body, "allowed_mentions": body.get("allowed_mentions") or {"parse": []}}
-    return call.sim.posting.post(
-        channel, world.users[world.bot_id], body, kind=kind, attachments=files, extra=extra
-    )
+    return call.sim.posting.post(channel, world.users[world.bot_id], body, kind=kind, attachments=files, extra=extra)
 
 
 def edit_under(call: Call, channel: Channel, message: JsonObject, body: JsonObject) -> JsonObject:
@@ -187,5 +185,3 @@ def edit(call: Call) -> Any:
 def delete(call: Call) -> None:
     found, channel = _addressed(call)
     call.sim.posting.delete(channel, [_message(call, found, channel)["id"]])
-
-

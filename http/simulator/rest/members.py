@@ -8,17 +8,17 @@ from typing import Any
 from flora.http.simulator import errors
 from flora.http.simulator.errors import JsonObject
 from flora.http.simulator.model import Guild
-from flora.http.simulator.permissions import Permission as P
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.rest.routing import Call, Routes
 
 _NEEDED_FOR = {
-    "nick": P.MANAGE_NICKNAMES,
-    "roles": P.MANAGE_ROLES,
-    "mute": P.MUTE_MEMBERS,
-    "deaf": P.DEAFEN_MEMBERS,
-    "channel_id": P.MOVE_MEMBERS,
-    "communication_disabled_until": P.MODERATE_MEMBERS,
-    "flags": P.MODERATE_MEMBERS,
+    "nick": Permission.MANAGE_NICKNAMES,
+    "roles": Permission.MANAGE_ROLES,
+    "mute": Permission.MUTE_MEMBERS,
+    "deaf": Permission.DEAFEN_MEMBERS,
+    "channel_id": Permission.MOVE_MEMBERS,
+    "communication_disabled_until": Permission.MODERATE_MEMBERS,
+    "flags": Permission.MODERATE_MEMBERS,
 }
 _RANK_COUNTS_FOR = frozenset({"nick", "communication_disabled_until"})
 MAX_TIMEOUT = timedelta(days=28)
@@ -100,13 +100,14 @@ def _check_values(guild: Guild, user_id: str, changes: JsonObject) -> None:
     until = changes.get("communication_disabled_until")
     if until is None:
         return
-    if guild.permissions_of(user_id) & P.ADMINISTRATOR:
+    if guild.permissions_of(user_id) & Permission.ADMINISTRATOR:
         raise errors.missing_permissions()
     try:
         when = datetime.fromisoformat(str(until))
     except ValueError:
         path = ("communication_disabled_until",)
-        raise errors.invalid_form(path, "DATE_TIME_TYPE_PARSE", f"Could not parse {until}. Should be ISO8601.") from None
+        text = f"Could not parse {until}. Should be ISO8601."
+        raise errors.invalid_form(path, "DATE_TIME_TYPE_PARSE", text) from None
     if when.tzinfo is None or when - datetime.now(UTC) > MAX_TIMEOUT:
         text = "Communication disabled timestamp cannot be more than 28 days in the future."
         raise errors.invalid_form(("communication_disabled_until",), "INVALID_COMMUNICATION_DISABLED_TIMESTAMP", text)
@@ -127,13 +128,13 @@ def edit_me(call: Call) -> Any:
     guild = call.guild()
     changes = {k: v for k, v in call.form.items() if k == "nick"}
     if changes:
-        call.guild(P.CHANGE_NICKNAME)
+        call.guild(Permission.CHANGE_NICKNAME)
     _check_values(guild, call.user_id, changes)
     return call.sim.world.edit_member(guild, call.user_id, changes)
 
 
 def kick(call: Call) -> None:
-    guild = call.guild(P.KICK_MEMBERS)
+    guild = call.guild(Permission.KICK_MEMBERS)
     user_id = call.id("user_id")
     call.sim.world.member(guild, user_id)
     outrank(guild, call.user_id, user_id)
@@ -141,7 +142,7 @@ def kick(call: Call) -> None:
 
 
 def add_role(call: Call) -> None:
-    guild = call.guild(P.MANAGE_ROLES)
+    guild = call.guild(Permission.MANAGE_ROLES)
     user_id, role_id = call.id("user_id"), call.id("role_id")
     roles = call.sim.world.member(guild, user_id)["roles"]
     _check_roles(call, guild, {role_id})
@@ -150,7 +151,7 @@ def add_role(call: Call) -> None:
 
 
 def remove_role(call: Call) -> None:
-    guild = call.guild(P.MANAGE_ROLES)
+    guild = call.guild(Permission.MANAGE_ROLES)
     user_id, role_id = call.id("user_id"), call.id("role_id")
     roles = call.sim.world.member(guild, user_id)["roles"]
     _check_roles(call, guild, {role_id})
@@ -165,17 +166,18 @@ def _ban(call: Call, guild: Guild, user_id: str) -> JsonObject:
 
 
 def list_bans(call: Call) -> Any:
-    guild = call.guild(P.BAN_MEMBERS)
-    return [_ban(call, guild, user_id) for user_id in sorted(guild.bans, key=int)][: call.number("limit", 1000, 1, 1000)]
+    guild = call.guild(Permission.BAN_MEMBERS)
+    limit = call.number("limit", 1000, 1, 1000)
+    return [_ban(call, guild, user_id) for user_id in sorted(guild.bans, key=int)[:limit]]
 
 
 def fetch_ban(call: Call) -> Any:
-    return _ban(call, call.guild(P.BAN_MEMBERS), call.id("user_id"))
+    return _ban(call, call.guild(Permission.BAN_MEMBERS), call.id("user_id"))
 
 
 def ban(call: Call) -> None:
     """Bans, also somebody who is not a member; their messages of the last `delete_message_seconds` go."""
-    guild = call.guild(P.BAN_MEMBERS)
+    guild = call.guild(Permission.BAN_MEMBERS)
     user_id = call.id("user_id")
     outrank(guild, call.user_id, user_id)
     seconds = int(call.form.get("delete_message_seconds") or 0)
@@ -200,4 +202,4 @@ def _delete_recent(call: Call, guild: Guild, user_id: str, seconds: int) -> None
 
 
 def unban(call: Call) -> None:
-    call.sim.world.unban(call.guild(P.BAN_MEMBERS), call.id("user_id"))
+    call.sim.world.unban(call.guild(Permission.BAN_MEMBERS), call.id("user_id"))

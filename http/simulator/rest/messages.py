@@ -8,7 +8,7 @@ from typing import Any
 from flora.http.simulator import errors, forms
 from flora.http.simulator.errors import ApiError, JsonObject
 from flora.http.simulator.model import Channel
-from flora.http.simulator.permissions import Permission as P
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.reactions import parse_emoji
 from flora.http.simulator.rest.routing import Call, Routes, visible
 from flora.http.simulator.snowflakes import age_s, is_snowflake
@@ -47,11 +47,11 @@ def sendable(call: Call) -> Channel:
     channel = call.channel()
     guild = call.sim.world.guild(channel.guild_id)
     bits = guild.permissions_in(channel, call.user_id)
-    if not bits & (P.SEND_MESSAGES_IN_THREADS if channel.is_thread else P.SEND_MESSAGES):
+    if not bits & (Permission.SEND_MESSAGES_IN_THREADS if channel.is_thread else Permission.SEND_MESSAGES):
         raise errors.missing_permissions()
     if channel.data["type"] in (4, 15):
         raise ApiError(400, 50024, "Cannot execute action on this channel type")
-    if channel.is_thread and channel.data["thread_metadata"]["locked"] and not bits & P.MANAGE_THREADS:
+    if channel.is_thread and channel.data["thread_metadata"]["locked"] and not bits & Permission.MANAGE_THREADS:
         raise ApiError(400, 160005, "Thread is locked")
     return channel
 
@@ -80,7 +80,7 @@ def list_messages(call: Call) -> Any:
     """Newest first; `before`, `after` and `around` choose a window."""
     channel = call.channel()
     guild = call.sim.world.guild(channel.guild_id)
-    if not guild.permissions_in(channel, call.user_id) & P.READ_MESSAGE_HISTORY:
+    if not guild.permissions_in(channel, call.user_id) & Permission.READ_MESSAGE_HISTORY:
         return []
     limit = call.number("limit", 50, 1, 100)
     found = visible(channel.messages)
@@ -99,7 +99,7 @@ def list_messages(call: Call) -> Any:
 
 
 def fetch(call: Call) -> Any:
-    return call.message(call.channel(P.READ_MESSAGE_HISTORY))
+    return call.message(call.channel(Permission.READ_MESSAGE_HISTORY))
 
 
 def edit(call: Call) -> Any:
@@ -109,7 +109,7 @@ def edit(call: Call) -> Any:
     if message["author"]["id"] != call.user_id:
         if set(body) - {"flags"}:
             raise errors.not_own_message()
-        call.channel(P.MANAGE_MESSAGES)
+        call.channel(Permission.MANAGE_MESSAGES)
     forms.check_message(body, has_attachments=True, may_be_empty=True)
     attachments = call.edited_attachments(channel, message)
     return call.sim.posting.edit(channel, message, body, attachments=attachments)
@@ -119,12 +119,12 @@ def delete(call: Call) -> None:
     channel = call.channel()
     message = call.message(channel)
     if message["author"]["id"] != call.user_id:
-        call.channel(P.MANAGE_MESSAGES)
+        call.channel(Permission.MANAGE_MESSAGES)
     call.sim.posting.delete(channel, [message["id"]])
 
 
 def bulk_delete(call: Call) -> None:
-    channel = call.channel(P.MANAGE_MESSAGES)
+    channel = call.channel(Permission.MANAGE_MESSAGES)
     ids = call.form.get("messages")
     if not isinstance(ids, list) or not all(is_snowflake(i) for i in ids):
         raise errors.invalid_form(("messages",), "BASE_TYPE_REQUIRED", "This field is required")
@@ -137,7 +137,7 @@ def bulk_delete(call: Call) -> None:
 
 
 def crosspost(call: Call) -> Any:
-    channel = call.channel(P.SEND_MESSAGES)
+    channel = call.channel(Permission.SEND_MESSAGES)
     message = call.message(channel)
     if channel.data["type"] != 5:
         raise ApiError(400, 50024, "Cannot execute action on this channel type")
@@ -147,7 +147,7 @@ def crosspost(call: Call) -> Any:
 
 
 def typing(call: Call) -> None:
-    channel = call.channel(P.SEND_MESSAGES)
+    channel = call.channel(Permission.SEND_MESSAGES)
     data = {
         "channel_id": channel.id,
         "guild_id": channel.guild_id,
@@ -162,11 +162,11 @@ def _pinned(channel: Channel) -> list[JsonObject]:
 
 
 def list_pins(call: Call) -> Any:
-    return _pinned(call.channel(P.READ_MESSAGE_HISTORY))
+    return _pinned(call.channel(Permission.READ_MESSAGE_HISTORY))
 
 
 def list_pins_paged(call: Call) -> Any:
-    pinned = _pinned(call.channel(P.READ_MESSAGE_HISTORY))
+    pinned = _pinned(call.channel(Permission.READ_MESSAGE_HISTORY))
     limit = call.number("limit", 50, 1, 50)
     items = [{"pinned_at": m["timestamp"], "message": m} for m in pinned[:limit]]
     return {"items": items, "has_more": len(pinned) > limit}
@@ -175,7 +175,7 @@ def list_pins_paged(call: Call) -> Any:
 def _pin(call: Call, pinned: bool) -> None:
     channel = call.channel()
     bits = call.sim.world.guild(channel.guild_id).permissions_in(channel, call.user_id)
-    if not bits & (P.MANAGE_MESSAGES | P.PIN_MESSAGES):
+    if not bits & (Permission.MANAGE_MESSAGES | Permission.PIN_MESSAGES):
         raise errors.missing_permissions()
     message = call.message(channel)
     if pinned and len(_pinned(channel)) >= MAX_PINS:
@@ -193,11 +193,11 @@ def unpin(call: Call) -> None:
 
 
 def react(call: Call) -> None:
-    channel = call.channel(P.READ_MESSAGE_HISTORY)
+    channel = call.channel(Permission.READ_MESSAGE_HISTORY)
     message = call.message(channel)
     emoji = parse_emoji(call.params["emoji"])
     if not any(r["emoji"] == emoji for r in message.get("reactions", ())):
-        call.channel(P.ADD_REACTIONS)
+        call.channel(Permission.ADD_REACTIONS)
     call.sim.reactions.add(channel, message, emoji, call.id("user_id"))
 
 
@@ -205,12 +205,12 @@ def unreact(call: Call) -> None:
     channel = call.channel()
     user_id = call.id("user_id")
     if user_id != call.user_id:
-        call.channel(P.MANAGE_MESSAGES)
+        call.channel(Permission.MANAGE_MESSAGES)
     call.sim.reactions.remove(channel, call.message(channel), parse_emoji(call.params["emoji"]), user_id)
 
 
 def clear_reactions(call: Call) -> None:
-    channel = call.channel(P.MANAGE_MESSAGES)
+    channel = call.channel(Permission.MANAGE_MESSAGES)
     emoji = parse_emoji(call.params["emoji"]) if "emoji" in call.params else None
     call.sim.reactions.clear(channel, call.message(channel), emoji)
 

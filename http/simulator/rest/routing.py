@@ -62,7 +62,7 @@ class Call:
             raise errors.invalid_form((), "MODEL_TYPE_CONVERT", "Only dictionaries may be used in a ModelType")
         return self.body
 
-    def guild(self, *needed: Permission) -> Guild:
+    def guild(self, *needed: int) -> Guild:
         """The guild in the path.
 
         Raises:
@@ -72,7 +72,7 @@ class Call:
         _demand(guild.permissions_of(self.user_id), needed)
         return guild
 
-    def channel(self, *needed: Permission) -> Channel:
+    def channel(self, *needed: int) -> Channel:
         """The channel in the path, which the bot can view.
 
         Raises:
@@ -138,7 +138,7 @@ class Call:
         return kept + self.store_uploads(channel)
 
 
-def _demand(bits: int, needed: tuple[Permission, ...]) -> None:
+def _demand(bits: int, needed: tuple[int, ...]) -> None:
     for permission in needed:
         if not bits & permission:
             raise errors.missing_permissions()

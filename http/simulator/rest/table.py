@@ -19,6 +19,9 @@ from flora.http.simulator.rest.routing import Routes
 def all_routes() -> Routes:
     """A table with every route served here."""
     routes = Routes()
-    for module in (gateway_routes, channels, messages, threads, guilds, members, commands, interaction_routes, webhooks):
+    modules = (
+        gateway_routes, channels, messages, threads, guilds, members, commands, interaction_routes, webhooks
+    )  # fmt: skip
+    for module in modules:
         module.register(routes)
     return routes

@@ -7,7 +7,7 @@ from typing import Any
 from flora.http.simulator import errors, forms, shapes
 from flora.http.simulator.errors import ApiError, JsonObject
 from flora.http.simulator.model import Channel
-from flora.http.simulator.permissions import Permission as P
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.rest.routing import Call, Routes
 from flora.http.simulator.world import now_iso
 
@@ -72,14 +72,16 @@ def create(call: Call) -> Any:
     if parent.is_thread or parent.data["type"] == shapes.CATEGORY:
         raise ApiError(400, 50024, "Cannot execute action on this channel type")
     kind = int(call.form.get("type") or shapes.PRIVATE_THREAD)
-    call.channel(P.CREATE_PRIVATE_THREADS if kind == shapes.PRIVATE_THREAD else P.CREATE_PUBLIC_THREADS)
+    call.channel(
+        Permission.CREATE_PRIVATE_THREADS if kind == shapes.PRIVATE_THREAD else Permission.CREATE_PUBLIC_THREADS
+    )
     if kind not in shapes.THREAD_TYPES:
         raise errors.invalid_form(("type",), "BASE_TYPE_CHOICES", "Value must be one of {10, 11, 12}.")
     return start(call, parent, str(call.form.get("name") or ""), kind, call.user_id).data
 
 
 def _create_post(call: Call, parent: Channel) -> JsonObject:
-    call.channel(P.SEND_MESSAGES)
+    call.channel(Permission.SEND_MESSAGES)
     body = call.form.get("message") or {}
     forms.check_message(body, has_attachments=bool(call.uploads))
     thread = start(call, parent, str(call.form.get("name") or ""), shapes.PUBLIC_THREAD, call.user_id)
@@ -89,7 +91,7 @@ def _create_post(call: Call, parent: Channel) -> JsonObject:
 
 
 def create_from_message(call: Call) -> Any:
-    parent = call.channel(P.CREATE_PUBLIC_THREADS)
+    parent = call.channel(Permission.CREATE_PUBLIC_THREADS)
     message = call.message(parent)
     if message["id"] in call.sim.world.channels:
         raise ApiError(400, 160004, "A thread has already been created for this message")
@@ -109,7 +111,7 @@ def active(call: Call) -> Any:
 
 
 def archived(call: Call) -> Any:
-    parent = call.channel(P.READ_MESSAGE_HISTORY)
+    parent = call.channel(Permission.READ_MESSAGE_HISTORY)
     guild = call.sim.world.guild(parent.guild_id)
     threads = [t for t in guild.threads() if t["parent_id"] == parent.id and t["thread_metadata"]["archived"]]
     return {"threads": threads, "members": [], "has_more": False}
@@ -147,7 +149,7 @@ def remove_member(call: Call) -> None:
     thread = _thread(call)
     user_id = call.id("user_id")
     if user_id != call.user_id:
-        call.channel(P.MANAGE_THREADS)
+        call.channel(Permission.MANAGE_THREADS)
     if thread.thread_members.pop(user_id, None) is not None:
         _announce(call, thread, added=[], removed=[user_id])
 
@@ -159,5 +161,3 @@ def _announce(call: Call, thread: Channel, *, added: list[JsonObject], removed: 
         "added_members": added, "removed_member_ids": removed,
     }  # fmt: skip
     call.sim.world.emit("THREAD_MEMBERS_UPDATE", data, thread.guild_id)
-
-

@@ -1,4 +1,4 @@
-"""Webhooks: made, listed, read, changed and executed; interaction tokens use the same paths with the application's id."""
+"""Webhooks: made, listed, read, changed, executed. Interaction tokens share their paths, with the application's id."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from flora.http.simulator import errors, forms, shapes
 from flora.http.simulator.errors import ApiError, JsonObject
 from flora.http.simulator.model import Channel
-from flora.http.simulator.permissions import Permission as P
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.rest import interaction_routes, threads
 from flora.http.simulator.rest.routing import Auth, Call, Routes
 
@@ -45,7 +45,7 @@ def _managed(call: Call) -> JsonObject:
     """A webhook the bot may manage."""
     found = _webhook(call)
     guild = call.sim.world.guild(found["guild_id"])
-    if not guild.permissions_in(call.sim.world.channel(found["channel_id"]), call.user_id) & P.MANAGE_WEBHOOKS:
+    if not guild.permissions_in(call.sim.world.channel(found["channel_id"]), call.user_id) & Permission.MANAGE_WEBHOOKS:
         raise errors.missing_permissions()
     return found
 
@@ -66,7 +66,7 @@ def _is_interaction(call: Call) -> bool:
 
 
 def create(call: Call) -> Any:
-    channel = call.channel(P.MANAGE_WEBHOOKS)
+    channel = call.channel(Permission.MANAGE_WEBHOOKS)
     name = call.form.get("name")
     if not name or not 1 <= len(str(name).strip()) <= 80:
         raise errors.invalid_form(("name",), "BASE_TYPE_BAD_LENGTH", "Must be between 1 and 80 in length.")
@@ -90,12 +90,12 @@ def _announce(call: Call, channel: Channel) -> None:
 
 
 def of_channel(call: Call) -> Any:
-    channel = call.channel(P.MANAGE_WEBHOOKS)
+    channel = call.channel(Permission.MANAGE_WEBHOOKS)
     return [w for w in call.sim.world.webhooks.values() if w["channel_id"] == channel.id]
 
 
 def of_guild(call: Call) -> Any:
-    guild = call.guild(P.MANAGE_WEBHOOKS)
+    guild = call.guild(Permission.MANAGE_WEBHOOKS)
     return [w for w in call.sim.world.webhooks.values() if w["guild_id"] == guild.id]
 
 
