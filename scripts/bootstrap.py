@@ -185,7 +185,7 @@ def pip(*arguments: str) -> None:
     command = [str(VENV_PYTHON), "-m", "pip", arguments[0], *common, *arguments[1:]]
     done = run(command, environment=without_home())
     if done.returncode != 0:
-        raise CannotSetUp(f"{' '.join(command[2:4])} failed; is the package index reachable?\n{last_lines(done)}")
+        raise CannotSetUp(f"pip failed (it needs the package index, unless all is cached):\n{last_lines(done)}")
 
 
 def build_sdk() -> None:
