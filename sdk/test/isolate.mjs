@@ -15,14 +15,13 @@ export class Isolate {
     vm.runInContext('delete globalThis.console', this.context)
     this.host = PRELUDE.runInContext(this.context)
     this.nowMs = 1_000_000
-    this.host.boot(JSON.stringify({ guildId: '42', progressOffset: 0, overlap: 16, entropy: '00'.repeat(32), ...boot }))
+    this.host.boot(JSON.stringify({ guildId: '42', progressOffset: 0, overlap: 16, entropy: '00'.repeat(32), t: this.nowMs, ...boot }))
     SDK.runInContext(this.context)
     this.lastSeq = 0
   }
 
   /** Calls into the isolate and lets its microtasks run. */
   call(name, ...args) {
-    this.host.pending = [name, args]
     this.context.__call = () => this.host[name](...args)
     const result = vm.runInContext('__call()', this.context)
     delete this.context.__call

@@ -36,6 +36,7 @@ interface Boot {
   overlap?: number
   limits?: Record<string, number>
   entropy?: string
+  t?: number
   secrets?: Record<string, string>
 }
 
@@ -56,6 +57,7 @@ function boot(json: string): void {
   if (hasOwn(given, 'overlap')) state.overlap = state.overlapLimit = given.overlap as number
   if (hasOwn(given, 'limits')) setLimits(given.limits as Record<string, number>)
   if (hasOwn(given, 'secrets')) setSecrets(given.secrets as Record<string, string>)
+  if (hasOwn(given, 't')) setClock(given.t as number)
   setGuildId(state.guildId)
   if (hasOwn(given, 'entropy')) entropy.hex = given.entropy as string
 }
