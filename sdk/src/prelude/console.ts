@@ -33,9 +33,17 @@ function label(value: unknown): string {
 }
 
 function frames(title: string): string {
-  const stack: unknown = new ErrorCtor().stack
+  const stack = ownStack()
   const from = typeof stack === 'string' ? indexOf(stack, '\n') : -1
   return from < 0 ? title : title + slice(stack as string, from)
+}
+
+function ownStack(): unknown {
+  try {
+    return new ErrorCtor().stack
+  } catch {
+    return undefined
+  }
 }
 
 function elapsed(name: string): string | null {

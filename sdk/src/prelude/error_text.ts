@@ -1,6 +1,7 @@
 /** Errors, both ways: what a script threw as text for people, and what the host said as an Error for the script. */
 import { inspect, inspectThrown } from './inspect'
 import {
+  createObject,
   defineProperty,
   ErrorCtor,
   hasOwn,
@@ -15,6 +16,8 @@ import { limits } from './state'
 
 /** Causes shown below an error. More would be noise, and a cause may point at itself. */
 const MAX_CAUSES = 4
+
+const ErrorPrototype = ErrorCtor.prototype
 
 /**
  * The text of something thrown: the stack of an Error and of its causes, or the value itself. Never throws, never longer
@@ -52,14 +55,34 @@ export function errorOf(failure: OpFailure | null, site: { stack?: string }): Er
   const record: OpFailure = typeof failure === 'object' && failure !== null ? failure : {}
   const message = hasOwn(record, 'message') ? '' + record.message : 'operation failed'
   const name = hasOwn(record, 'name') ? record.name : 'Error'
-  const error = name === 'TypeError' ? new TypeErrorCtor(message) : name === 'RangeError' ? new RangeErrorCtor(message) : new ErrorCtor(message)
+  const error = create(name, message)
   const keys = ownKeysOf(record)
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i] as keyof OpFailure
     if (key !== 'message' && key !== 'name') set(error, key, record[key], true)
   }
-  set(error, 'stack', error.name + ': ' + message + framesOf(site), false)
+  try {
+    set(error, 'stack', headline(name, message) + framesOf(site), false)
+  } catch {
+    // Replacing a stack may make the engine render the old one first, through a script's `Error.prepareStackTrace`.
+  }
   return error
+}
+
+function headline(name: unknown, message: string): string {
+  return (name === 'TypeError' || name === 'RangeError' ? name : 'Error') + ': ' + message
+}
+
+function create(name: unknown, message: string): Error {
+  try {
+    if (name === 'TypeError') return new TypeErrorCtor(message)
+    return name === 'RangeError' ? new RangeErrorCtor(message) : new ErrorCtor(message)
+  } catch {
+    // A script's `Error.prepareStackTrace` threw while the engine took the stack.
+    const error = createObject(ErrorPrototype) as Error
+    set(error, 'message', message, false)
+    return error
+  }
 }
 
 function framesOf(site: { stack?: string }): string {

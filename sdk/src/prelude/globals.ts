@@ -4,7 +4,7 @@ import { Context } from './context'
 import { describeThrown } from './error_text'
 import { cron, dispatch, handlers, on } from './handlers'
 import { op, opFor } from './ops'
-import { createObject, defineProperty, ErrorCtor, mathFloor, TypeErrorCtor } from './primordials'
+import { createObject, defineProperty, ErrorCtor, globalScope, mathFloor, TypeErrorCtor } from './primordials'
 import { secrets } from './secrets'
 import { state } from './state'
 import { track } from './tasks'
@@ -44,7 +44,7 @@ export function installGlobals(): void {
   define('clearInterval', clearTimer)
   define('clearImmediate', clearTimer)
   define('queueMicrotask', queueMicrotask)
-  define('self', globalThis)
+  define('self', globalScope)
   define('__floraDispatch', dispatch)
   define('__floraHandlers', handlers)
   define('__floraGuildId', undefined)
@@ -105,12 +105,12 @@ function remove(): void {
 }
 
 function define(name: string, value: unknown): void {
-  defineProperty(globalThis, name, { value, writable: true, enumerable: false, configurable: true })
+  defineProperty(globalScope, name, { value, writable: true, enumerable: false, configurable: true })
 }
 
 /** A global that is built when first touched: most scripts touch few, and each guild would pay for all. */
 function defineLazy(name: string, build: () => unknown): void {
-  defineProperty(globalThis, name, {
+  defineProperty(globalScope, name, {
     get() {
       const value = build()
       // The bundler may have renamed a class that mentions itself.

@@ -8,7 +8,7 @@ import { announceAll, announceEverything } from './handlers'
 import { now } from './clock'
 import { putExtracted, render, setMaxLogLines } from './output'
 import { pendingOps } from './ops'
-import { dateNow, hasOwn, jsonParse, ownKeysOf } from './primordials'
+import { dateNow, globalScope, hasOwn, jsonParse, ownKeysOf } from './primordials'
 import { progress, setProgressOffset } from './progress'
 import { setSecrets } from './secrets'
 import { limits, state, Task } from './state'
@@ -130,7 +130,7 @@ function acceptEvents(events: EventEntry[]): void {
 function extract(): void {
   let found: unknown
   try {
-    found = (globalThis as { __floraDispatch?: unknown }).__floraDispatch
+    found = (globalScope as { __floraDispatch?: unknown }).__floraDispatch
   } catch {
     found = undefined
   }

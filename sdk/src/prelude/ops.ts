@@ -3,6 +3,7 @@ import { errorOf } from './error_text'
 import { putOp } from './output'
 import {
   captureStackTrace,
+  createObject,
   isSafeInteger,
   jsonStringify,
   MapCtor,
@@ -65,8 +66,7 @@ export function opFor(task: Task | null, name: string, args: readonly unknown[])
     reject(error)
     return promise
   }
-  const site: { stack?: string } = {}
-  if (captureStackTrace !== undefined) captureStackTrace(site, op)
+  const site = callSite()
   const gating = startsWith(name, 'op_kv_') || startsWith(name, 'op_secret_')
   const entry: PendingOp = { id: lastId + 1, gating, task, resolve, reject, site }
   mapSet(pending, entry.id, entry)
@@ -77,6 +77,17 @@ export function opFor(task: Task | null, name: string, args: readonly unknown[])
   if (task !== null) task.ops++
   putOp(entry.id, name, text)
   return promise
+}
+
+/** An object whose `stack` says who asked. A script's `Error.prepareStackTrace` may throw while it is taken. */
+function callSite(): { stack?: string } {
+  const site = createObject(null) as { stack?: string }
+  try {
+    if (captureStackTrace !== undefined) captureStackTrace(site)
+  } catch {
+    // Then the error has no frames.
+  }
+  return site
 }
 
 export function isPending(id: number): boolean {

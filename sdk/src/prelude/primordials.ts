@@ -16,6 +16,8 @@ const { bind, call } = Function.prototype
 /** Turns a method into a function that takes its `this` first. */
 const uncurryThis = bind.bind(call) as unknown as (method: AnyFunction) => (self: unknown, ...args: unknown[]) => never
 
+/** `globalThis` itself can be deleted. */
+export const globalScope: object = globalThis
 export const PromiseCtor = Promise
 export const ErrorCtor = Error
 export const TypeErrorCtor = TypeError
