@@ -26,9 +26,9 @@ from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import RestoreDeployments
 from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable
+from flora.messages.gateway import GatewayReady
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import (
-    ActorReady,
     BootProgress,
     DescribeSystem,
     Drain,
@@ -61,7 +61,7 @@ class Child:
 class Runtime(FloraActor):
     """Boots, supervises and ends every other actor.
 
-    Receives   Start, Drain (launcher), ActorReady, FatalError (children), DescribeSystem (front-end)
+    Receives   Start, Drain (launcher), GatewayReady, FatalError (children), DescribeSystem (front-end)
     Sends      Start, PeersChanged, Drain (children), RestoreDeployments (deployer), BootProgress, FatalError (launcher)
     State      its children and their recent deaths
     Supervises all of them, each under a RestartPolicy; one that flaps ends the system with a clear error.
@@ -241,13 +241,13 @@ class Runtime(FloraActor):
         log.critical("%s", text, extra={"action": "fatal"})
         self._to_launcher(FatalError(text=text))
 
+    def receiveMsg_GatewayReady(self, msg: GatewayReady, sender: Address) -> None:
+        """Every shard is READY: events flow."""
+        self._progress(f"the gateway is ready (bot {msg.bot_user_id})")
+
     def receiveMsg_FatalError(self, msg: FatalError, sender: Address) -> None:
         """An actor says that going on makes no sense."""
         self._fatal(msg.text)
-
-    def receiveMsg_ActorReady(self, msg: ActorReady, sender: Address) -> None:
-        """An actor serves in the full sense; the launcher shows it."""
-        self._progress(f"{msg.name} is ready" + (f": {msg.facts}" if msg.facts else ""))
 
     def receiveMsg_DescribeSystem(self, msg: DescribeSystem, sender: Address) -> None:
         """Who lives, and how often each was restarted."""

@@ -8,13 +8,13 @@ the launcher: when the launcher ends, in whatever way, the pipe closes and the p
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
 import socket
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,16 @@ class Lifeline:
     """A pipe that closes when the launcher ends. Made by the launcher before it starts anything."""
 
     def __init__(self) -> None:
-        self._read_fd, self._write_fd = os.pipe()
+        self._read_fd, write_fd = os.pipe()
+        self._write_fd: int | None = write_fd
         self._owner = os.getpid()
         self._root_logging = (logging.root, logging.Logger.manager)
 
     def watch(self) -> None:
         """In a forked process: end this process when the launcher is gone."""
-        with suppress(OSError):
+        if self._write_fd is not None:  # inherited closed by whoever is forked from here
             os.close(self._write_fd)
+            self._write_fd = None
         threading.Thread(target=self._wait, name="lifeline", daemon=True).start()
 
     def _wait(self) -> None:
@@ -111,6 +113,9 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSyste
     thesplog_control(logging.CRITICAL, useLogging=False, tmpFileMaxSize=0)
     configure_logging(log_level, "actors")
     serializer = wire.install(cluster_secret)
+    # Thespian closes the parent's sockets in a forked child by number, and their objects stay behind. Were they collected as
+    # garbage, they would close the same numbers once more, which by then may be the child's own sockets.
+    os.register_at_fork(after_in_child=gc.freeze)
     lifeline = Lifeline()
     multiprocCommon.setProcName = lifeline.adopt
     logdirector.setProcName = lifeline.adopt

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hmac
 import logging
 import multiprocessing
+import os
 import pickle
 from typing import Any
 
@@ -95,6 +96,7 @@ def install(secret: bytes, bind_host: str = "127.0.0.1") -> SignedPickle:
         secret: At least 32 bytes, the same on every host of the system.
         bind_host: Where actors listen. Thespian's own choice is every interface; one host needs only loopback.
     """
+    os.environ["THESPIAN_BASE_IPADDR"] = bind_host  # else Thespian asks the kernel for the way to 8.8.8.8
     IPBase.IPActorAddress.bindArgs = property(lambda address: ((bind_host, address.bindname[1]),))
     serializer = SignedPickle(secret)
     TCPTransport.serializer = serializer

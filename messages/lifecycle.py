@@ -69,11 +69,3 @@ class FatalError(Message):
     """Any actor → runtime, runtime → launcher: going on makes no sense. `text` says what to do."""
 
     text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorReady(Message):
-    """Any actor → runtime: it serves now in the full sense (the gateway: every shard is READY)."""
-
-    name: str
-    facts: str = ""
