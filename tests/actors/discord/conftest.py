@@ -7,9 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
+from aiohttp import web
+from disnake.http import HTTPClient, Route
 
-from flora.actors.discord.rest import Call, Result
+from flora.actors.discord.http import DiscordRest, connector
+from flora.actors.discord.rest import Call, RestExecutor, Result
+from flora.actors.discord.scope import Authoriser, ScopeCache
 from flora.actors.discord.service import GatewayService, Reports
 from flora.http.simulator.config import SimulatorConfig
 from flora.http.simulator.running import RunningSimulator
@@ -92,3 +97,88 @@ async def connect(tmp_path: Path) -> AsyncIterator[Connect]:
         with suppress(asyncio.CancelledError):
             connected.task.cancel()
             await connected.task
+
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def reply(body: Any) -> web.Response:
+    return web.Response(body=orjson.dumps(body), content_type="application/json")
+
+
+class FaultyDiscord:
+    """A REST server that does what a test tells it: answers by `METHOD /path`, everything else with `{"path": …}`."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.seen: list[str] = []
+        self.under_way: dict[str, int] = {}
+        self.most_under_way: dict[str, int] = {}
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        line = f"{request.method} {request.path}"
+        if line == "GET /users/@me":
+            return reply({"id": "1", "username": "flora", "discriminator": "0", "avatar": None})
+        self.seen.append(line)
+        owner = request.path.split("/")[2]
+        self.under_way[owner] = self.under_way.get(owner, 0) + 1
+        self.most_under_way[owner] = max(self.most_under_way.get(owner, 0), self.under_way[owner])
+        try:
+            answer = self.answers.get(line)
+            return await answer(request) if answer is not None else reply({"path": request.path})
+        finally:
+            self.under_way[owner] -= 1
+
+
+@dataclass
+class Rig:
+    """An executor on a faulty Discord."""
+
+    discord: FaultyDiscord
+    http: HTTPClient
+    rest: DiscordRest
+    executor: RestExecutor
+    scopes: ScopeCache
+    results: dict[int, Result] = field(default_factory=dict)
+    order: list[int] = field(default_factory=list)
+
+    def call(self, call_id: int, guild_id: str, method: str, route: str, **more: Any) -> None:
+        self.executor.submit("w", [Connected.row(call_id, guild_id, method, route, **more)])
+
+
+MakeRig = Callable[..., Awaitable[Rig]]
+
+
+@pytest.fixture
+async def make_rig() -> AsyncIterator[MakeRig]:
+    """Makes an executor against its own faulty Discord; options: limit_s, guild_concurrency, max_waiting."""
+    opened: list[tuple[HTTPClient, web.AppRunner]] = []
+
+    async def make(limit_s: float = 5.0, **options: Any) -> Rig:
+        discord = FaultyDiscord()
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", discord.handle)
+        runner = web.AppRunner(app, shutdown_timeout=0.2)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        Route.BASE = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        http = HTTPClient(connector(), loop=asyncio.get_running_loop())
+        await http.static_login("token")
+        opened.append((http, runner))
+        rest = DiscordRest(http, limit_s)
+        rest.open.set()
+        scopes = ScopeCache()
+        rig: Rig
+
+        def deliver(_: str, result: Result) -> None:
+            rig.results[result[0]] = result
+            rig.order.append(result[0])
+
+        rig = Rig(discord, http, rest, RestExecutor(rest, Authoriser(scopes, rest.get), deliver, **options), scopes)
+        return rig
+
+    yield make
+    for http, runner in opened:
+        await http.close()
+        await runner.cleanup()
