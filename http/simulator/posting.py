@@ -103,8 +103,8 @@ class Posting:
     def _mention(self, channel: Channel, message: JsonObject, allowed: JsonObject | None) -> None:
         content = message["content"]
         parse = {"users", "roles", "everyone"} if allowed is None else set(allowed.get("parse") or ())
-        named_users = set((allowed or {}).get("users") or ())
-        named_roles = set((allowed or {}).get("roles") or ())
+        named_users = {str(i) for i in (allowed or {}).get("users") or ()}
+        named_roles = {str(i) for i in (allowed or {}).get("roles") or ()}
         seen = {user["id"] for user in message["mentions"]}
         for user_id in dict.fromkeys(_USER_MENTION.findall(content)):
             if user_id in self.world.users and user_id not in seen and ("users" in parse or user_id in named_users):

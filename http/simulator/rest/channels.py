@@ -62,6 +62,8 @@ def _changes(form: JsonObject, settable: frozenset[str]) -> JsonObject:
     changes = {k: v for k, v in form.items() if k in settable}
     if "permission_overwrites" in changes:
         changes["permission_overwrites"] = _overwrites(changes["permission_overwrites"])
+    if changes.get("parent_id") is not None:
+        changes["parent_id"] = str(changes["parent_id"])
     return changes
 
 
@@ -126,7 +128,7 @@ def create(call: Call) -> Any:
     if len(guild.channels) >= 500:
         raise errors.ApiError(400, 30013, "Maximum number of guild channels reached (500)")
     parent_id = form.get("parent_id")
-    if parent_id is not None and parent_id not in guild.channels:
+    if parent_id is not None and str(parent_id) not in guild.channels:
         raise errors.invalid_form(("parent_id",), "CHANNEL_PARENT_INVALID", "Category does not exist")
     channel = call.sim.world.add_channel(guild, str(form["name"]), kind, _changes(form, _CHANNEL_SETTABLE))
     return channel.data

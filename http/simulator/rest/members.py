@@ -85,8 +85,8 @@ def edit(call: Call) -> Any:
     if "channel_id" in changes:
         raise errors.ApiError(400, 40032, "Target user is not connected to voice.")
     if "roles" in changes:
-        _check_roles(call, guild, set(changes["roles"] or []) ^ set(member["roles"]))
-        changes["roles"] = list(changes["roles"] or [])
+        changes["roles"] = [str(r) for r in changes["roles"] or []]
+        _check_roles(call, guild, set(changes["roles"]) ^ set(member["roles"]))
     _check_values(guild, user_id, changes)
     return call.sim.world.edit_member(guild, user_id, changes)
 

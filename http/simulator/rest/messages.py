@@ -125,8 +125,9 @@ def delete(call: Call) -> None:
 
 def bulk_delete(call: Call) -> None:
     channel = call.channel(Permission.MANAGE_MESSAGES)
-    ids = call.form.get("messages")
-    if not isinstance(ids, list) or not all(is_snowflake(i) for i in ids):
+    listed = call.form.get("messages")
+    ids = [str(i) for i in listed] if isinstance(listed, list) else []
+    if not isinstance(listed, list) or not all(is_snowflake(i) for i in ids):
         raise errors.invalid_form(("messages",), "BASE_TYPE_REQUIRED", "This field is required")
     if not 2 <= len(ids) <= 100:
         raise ApiError(400, 50016, "Provided too few or too many messages to delete. Must provide at least 2 and fewer "

@@ -209,25 +209,27 @@ class Routes:
             ApiError: 405 if the path exists with other methods.
         """
         segments = path.strip("/").split("/")
-        found = _walk(self._root, segments, 0, [])
+        found = _walk(self._root, segments, 0, [], method)
         if found is None:
+            if _walk(self._root, segments, 0, [], None) is not None:
+                raise errors.ApiError(405, 0, "405: Method Not Allowed")
             return None
         node, values = found
-        route = node.routes.get(method)
-        if route is None:
-            raise errors.ApiError(405, 0, "405: Method Not Allowed")
-        return route, dict(zip(node.names[method], map(unquote, values), strict=True))
+        names = node.names[method]
+        return node.routes[method], dict(zip(names, map(unquote, values), strict=True))
 
 
-def _walk(node: _Node, segments: list[str], at: int, values: list[str]) -> tuple[_Node, list[str]] | None:
-    """Fixed segments win over variable ones; a dead end goes back to the variable."""
+def _walk(
+    node: _Node, segments: list[str], at: int, values: list[str], method: str | None
+) -> tuple[_Node, list[str]] | None:
+    """Fixed segments win over variable ones; a dead end goes back to the variable. No method means any."""
     if at == len(segments):
-        return (node, values) if node.routes else None
+        return (node, values) if (method in node.routes if method else node.routes) else None
     fixed = node.fixed.get(segments[at])
     if fixed is not None:
-        found = _walk(fixed, segments, at + 1, values)
+        found = _walk(fixed, segments, at + 1, values, method)
         if found is not None:
             return found
     if node.variable is not None and segments[at]:
-        return _walk(node.variable, segments, at + 1, [*values, segments[at]])
+        return _walk(node.variable, segments, at + 1, [*values, segments[at]], method)
     return None
