@@ -54,6 +54,7 @@ def service_identity(must_reach: Iterable[Path]) -> Identity:
 def account_identity(must_reach: Iterable[Path]) -> Identity:
     """As `service_identity`, but one that has an account: initdb insists on a name for the user it runs as."""
     if os.geteuid() != 0:
+        _check_own_account()
         return Identity()
     accounts = sorted(pwd.getpwall(), key=lambda entry: (entry.pw_name != "nobody", entry.pw_uid))
     for account in accounts:
@@ -65,35 +66,50 @@ def account_identity(must_reach: Iterable[Path]) -> Identity:
     )
 
 
+def _check_own_account() -> None:
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise ConfigError(
+            f"the embedded Postgres cannot be made by user {os.geteuid()}, who has no entry in /etc/passwd; add one, or"
+            " set database.url (DATABASE_URL)"
+        ) from None
+
+
 def _reaching(uid: int, gid: int, must_reach: Iterable[Path]) -> Identity:
-    closed = next((path for path in must_reach if not _can_reach(path, uid, gid)), None)
-    if closed is None:
+    closed = [(path, needed) for path in must_reach for needed in [_needed_capabilities(path, uid, gid)] if needed]
+    if not closed:
         return Identity(uid, gid)
     held = _held_capabilities()
     for capability in (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE):
-        if held >> capability & 1:
+        if held >> capability & 1 and all(capability in needed for _, needed in closed):
             return Identity(uid, gid, capability)
+    path = closed[0][0]
     raise ConfigError(
-        f"the embedded servers do not run as root, and no other user can reach {closed}; put flora and its data folder"
+        f"the embedded servers do not run as root, and no other user can reach {path}; put flora and its data folder"
         " where others may pass through, or set database.url (DATABASE_URL) and cache.url (CACHE_URL)",
-        path=str(closed),
+        path=str(path),
     )
 
 
-def _can_reach(path: Path, uid: int, gid: int) -> bool:
+def _needed_capabilities(path: Path, uid: int, gid: int) -> set[int]:
+    """Capabilities each of which is enough to pass to a folder or to run a program; empty: none is needed."""
     path = path.resolve()
-    if not _has_bit(path, uid, gid, stat.S_IROTH if path.is_file() else stat.S_IXOTH):
-        return False
-    return all(_has_bit(folder, uid, gid, stat.S_IXOTH) for folder in path.parents)
+    if path.is_file() and not _has_bits(path, uid, gid, stat.S_IROTH | stat.S_IXOTH):
+        return {CAP_DAC_OVERRIDE}  # the other one opens folders and reads files, but runs none
+    folders = path.parents if path.is_file() else (path, *path.parents)
+    if all(_has_bits(folder, uid, gid, stat.S_IXOTH) for folder in folders):
+        return set()
+    return {CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE}
 
 
-def _has_bit(path: Path, uid: int, gid: int, bit: int) -> bool:
+def _has_bits(path: Path, uid: int, gid: int, bits: int) -> bool:
     status = path.stat()
     if status.st_uid == uid:
-        bit <<= 6
+        bits <<= 6
     elif status.st_gid == gid:
-        bit <<= 3
-    return bool(status.st_mode & bit)
+        bits <<= 3
+    return status.st_mode & bits == bits
 
 
 def _held_capabilities() -> int:

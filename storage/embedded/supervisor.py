@@ -12,6 +12,7 @@ start.
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import threading
@@ -21,13 +22,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from flora.messages.errors import BugError, StorageError
+from flora.storage.backoff import Backoff
 from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.postgres import EmbeddedPostgres
 from flora.storage.embedded.server import Progress, Server, log_tail, pids_at_home, spawn
 from flora.storage.embedded.valkey import EmbeddedValkey
 
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 10.0
+PAUSE = Backoff(first_s=0.1, cap_s=10.0)
 HEALTHY_AFTER_S = 30.0  # a server that ran this long starts again without a pause
 REST_GRACE_S = 2.0  # what is left of a dead server gets this long before SIGKILL
 START_TICK_S = 0.01
@@ -73,7 +74,7 @@ class _Supervised:
         assert self.process is not None
         if self.ready and now - self._started_at > HEALTHY_AFTER_S:
             self._failures = 0
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 16)) if self._failures else 0.0
+        pause_s = PAUSE.delay_s(self._failures, random.Random()) if self._failures else 0.0
         self._failures += 1
         self._not_before = now + pause_s
         how = _ending(self.process.returncode)
