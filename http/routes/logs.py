@@ -54,8 +54,11 @@ async def stream_logs(request: web.Request) -> web.StreamResponse:
         try:
             await _write(response, b"retry: %d\n\n" % RECONNECT_MS + _events(kept), deps.limits)
             await _pump(stream, response, level, deps.limits)
-        except (ConnectionError, TimeoutError):
-            pass  # the reader is gone, or takes nothing any more
+        except ConnectionError:
+            pass  # the reader is gone
+        except TimeoutError:
+            if request.transport is not None:
+                request.transport.abort()  # it takes nothing any more, so it would not take a proper ending either
     return response
 
 

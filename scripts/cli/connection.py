@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
 from flora.messages.version import VERSION
 from flora.scripts.cli import user_config
@@ -47,8 +47,13 @@ class ApiClient:
             return _text(response)
 
     def get_json(self, path: str, query: Mapping[str, str] | None = None) -> Any:
+        return self.get_json_and_headers(path, query)[0]
+
+    def get_json_and_headers(
+        self, path: str, query: Mapping[str, str] | None = None
+    ) -> tuple[Any, http.client.HTTPMessage]:
         with self._open("GET", path + _query(query), ANSWER_LIMIT_S) as response:
-            return self._json(response)
+            return self._json(response), response.headers
 
     def post_json(self, path: str, body: Any, headers: Mapping[str, str], limit_s: float) -> Any:
         data = json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")
@@ -75,7 +80,7 @@ class ApiClient:
         limit_s: float,
         headers: Mapping[str, str] | None = None,
         data: bytes | None = None,
-    ) -> IO[bytes]:
+    ) -> http.client.HTTPResponse:
         request = urllib.request.Request(self.api_url + path, data=data, method=method)
         request.add_header("User-Agent", f"flora-cli/{VERSION}")
         if self._token is not None:
@@ -83,7 +88,7 @@ class ApiClient:
         for name, value in (headers or {}).items():
             request.add_header(name, value)
         try:
-            response: IO[bytes] = self._opener.open(request, timeout=limit_s)
+            response: http.client.HTTPResponse = self._opener.open(request, timeout=limit_s)
         except urllib.error.HTTPError as exc:
             with exc:
                 raise _refusal(exc) from None
@@ -94,7 +99,7 @@ class ApiClient:
             raise Unreachable(f"cannot reach {self.api_url}: {_reason(exc)}{hint}") from exc
         return response
 
-    def _json(self, response: IO[bytes]) -> Any:
+    def _json(self, response: http.client.HTTPResponse) -> Any:
         text = _text(response)
         try:
             return json.loads(text)
@@ -163,7 +168,7 @@ def _query(query: Mapping[str, str] | None) -> str:
     return f"?{urllib.parse.urlencode(query)}" if query else ""
 
 
-def _text(response: IO[bytes]) -> str:
+def _text(response: http.client.HTTPResponse) -> str:
     try:
         return response.read().decode(errors="replace")
     except _NETWORK_ERRORS as exc:

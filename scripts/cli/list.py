@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flora.scripts.cli.arguments import Args, Parser
-from flora.scripts.cli.output import local_time, print_json, safe
+from flora.scripts.cli.output import local_time, note, plural, print_json, safe
 
 
 def add_to(parser: Parser) -> None:
@@ -15,7 +15,10 @@ def run(args: Args) -> int:
     """One line per guild, or the API's answer as JSON."""
     from flora.scripts.cli.connection import connect
 
-    found = connect(args).get_json("/deployments")
+    found, headers = connect(args).get_json_and_headers("/deployments")
+    skipped = int(headers.get("X-Flora-Skipped-Guilds", 0))
+    if skipped:
+        note(f"warning: {plural(skipped, 'guild')} left out, because Discord did not say whether you may see them")
     if args.json:
         print_json(found)
         return 0

@@ -25,11 +25,14 @@ def add_to(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     """Loads the settings and hands over to the launcher."""
-    from flora.scripts.launch import run as run_until_stopped
     from flora.storage.config import load_settings_and_warnings
 
     given = {variable: value for _, variable, _, _ in _FLAGS if (value := getattr(args, variable)) is not None}
     settings, warnings = load_settings_and_warnings({**os.environ, **given}, Path.cwd())
     for warning in warnings:
         note(f"warning: {warning}")
+    from flora.scripts.launch import (
+        run as run_until_stopped,
+    )  # brings everything with it; a wrong setting is told first
+
     return run_until_stopped(settings)

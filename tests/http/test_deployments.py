@@ -36,7 +36,7 @@ def taking(host: Any) -> Any:
 
 
 async def message_of(response: Any) -> str:
-    return (await response.json())["message"]
+    return str((await response.json())["message"])
 
 
 @pytest.mark.parametrize(

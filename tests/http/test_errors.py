@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from aiohttp import web
 
 from flora.http import errors
 from flora.messages.errors import (
@@ -20,6 +21,11 @@ from flora.messages.errors import (
 
 def all_kinds(root: type[FloraError]) -> set[type[FloraError]]:
     return {root}.union(*(all_kinds(child) for child in root.__subclasses__()))
+
+
+def body_of(response: web.Response) -> object:
+    assert isinstance(response.body, bytes)
+    return json.loads(response.body)
 
 
 def test_every_error_code_has_a_status_and_no_status_is_left_without_a_code() -> None:
@@ -45,7 +51,7 @@ def test_given_an_error_when_rendered_then_status_prefix_and_code_fit(
     response = errors.error_response(error)
 
     assert response.status == status
-    assert json.loads(response.body) == {"message": message, "code": error.code, "details": {}}
+    assert body_of(response) == {"message": message, "code": error.code, "details": {}}
 
 
 @pytest.mark.parametrize(
@@ -55,7 +61,7 @@ def test_given_an_error_of_ours_when_rendered_then_only_its_code_is_told(error: 
     response = errors.error_response(error)
 
     assert response.status == 500
-    assert json.loads(response.body) == {"message": "Internal server error", "code": error.code, "details": {}}
+    assert body_of(response) == {"message": "Internal server error", "code": error.code, "details": {}}
 
 
 def test_given_a_known_waiting_time_when_rendered_then_retry_after_has_whole_seconds() -> None:

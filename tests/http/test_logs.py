@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
@@ -195,6 +196,9 @@ async def test_given_a_reader_that_takes_nothing_for_too_long_then_it_is_cut_off
 
     await eventually.soon(lambda: len(host.deps.log_streams) == 0)
     assert host.system.told == [("log_book", StopFollowing(subscription="s1"))]
+    slow.response.connection.transport.resume_reading()
+    with pytest.raises((ClientError, ConnectionError)):
+        await slow.response.content.read()
 
 
 async def test_given_the_reader_leaves_when_the_next_line_comes_then_the_log_book_is_told(
