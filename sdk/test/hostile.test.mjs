@@ -111,7 +111,7 @@ test('GIVEN recursion to the end of the stack WHEN ops are called there THEN the
   const isolate = new Isolate()
   isolate.loadAndExtract(`
     on('deep', () => {
-      const asked = []
+      const asked = new Array(1e5).fill(null)
       let n = 0
       const dive = () => { try { dive() } finally { asked[n++] = rest.sendMessage({}); console.log('x'); setTimeout(() => {}, 1) } }
       try { dive() } catch {}

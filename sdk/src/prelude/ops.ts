@@ -52,12 +52,14 @@ export function op(name: string, args: readonly unknown[]): Promise<unknown> {
 
 /** As `op`, on behalf of a known task. One that was ended gets a promise that never settles. */
 export function opFor(task: Task | null, name: string, args: readonly unknown[]): Promise<unknown> {
-  let resolve!: (value: unknown) => void
-  let reject!: (reason: unknown) => void
+  let resolve: ((value: unknown) => void) | undefined
+  let reject: ((reason: unknown) => void) | undefined
   const promise = new PromiseCtor<unknown>((onValue, onError) => {
     resolve = onValue
     reject = onError
   })
+  // At the end of the stack the function above could not be called: the promise is rejected already.
+  if (resolve === undefined || reject === undefined) return promise
   if (task !== null && task.killed) return promise
   let text: string
   try {
