@@ -8,7 +8,6 @@ the launcher: when the launcher ends, in whatever way, the pipe closes and the p
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
@@ -23,7 +22,7 @@ from thespian.actors import ActorSystem
 from thespian.system import logdirector, multiprocCommon
 from thespian.system.utilis import thesplog_control
 
-from flora.actors import wire
+from flora.actors import library_fixes, wire
 from flora.actors.process_log import configure_logging
 
 STARTUP_TRIES = 5  # the admin's port is chosen before it is bound; somebody else may take it in between
@@ -113,9 +112,7 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSyste
     thesplog_control(logging.CRITICAL, useLogging=False, tmpFileMaxSize=0)
     configure_logging(log_level, "actors")
     serializer = wire.install(cluster_secret)
-    # Thespian closes the parent's sockets in a forked child by number, and their objects stay behind. Were they collected as
-    # garbage, they would close the same numbers once more, which by then may be the child's own sockets.
-    os.register_at_fork(after_in_child=gc.freeze)
+    library_fixes.install()
     lifeline = Lifeline()
     multiprocCommon.setProcName = lifeline.adopt
     logdirector.setProcName = lifeline.adopt
