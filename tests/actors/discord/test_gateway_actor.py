@@ -1,0 +1,227 @@
+"""The gateway actor on its own: real bridge, real disnake, real simulated Discord; what it sends is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import pytest
+from thespian.actors import ActorExitRequest, WatchMessage
+
+from flora.actors.bridge import AsyncBridge
+from flora.actors.gateway import Gateway
+from flora.http.simulator.config import SimulatorConfig
+from flora.http.simulator.running import RunningSimulator
+from flora.messages.base import Failed, Ok
+from flora.messages.gateway import (
+    CheckGuildAccess,
+    DescribeMember,
+    GatewayControl,
+    GatewayFailed,
+    GatewayFrame,
+    GatewayReady,
+    GuildJoined,
+    RestFrame,
+    RestResultsFrame,
+)
+from flora.messages.ids import GuildId, ReqId, UserId
+from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
+from flora.messages.settings import DiscordSettings, Settings
+
+pytestmark = pytest.mark.service
+T = TypeVar("T")
+
+
+class RecordedGateway(Gateway):
+    """A gateway without an actor system: the test is its mailbox."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[Any, Any]] = []
+
+    def send(self, to: Any, message: Any) -> None:
+        self.sent.append((to, message))
+
+    def begin(self, settings: Settings, peers: Peers) -> None:
+        self.settings, self.peers = settings, peers
+        self.bridge = AsyncBridge("gateway")
+        self._bridge_open = True
+        self.on_start(Start(req_id=ReqId("1"), settings=settings, peers=peers, name="gateway"))
+
+    def pump(self) -> None:
+        self.receiveMessage(WatchMessage([self.bridge.fd]), None)
+
+    def got(self, kind: type[T], to: Any = None) -> list[T]:
+        self.pump()
+        return [message for where, message in self.sent if type(message) is kind and to in {None, where}]
+
+    def frames(self, to: Any = None) -> list[GatewayFrame]:
+        """Frames with events; bare acknowledgements have the number 0."""
+        return [frame for frame in self.got(GatewayFrame, to) if frame.number]
+
+
+PEERS = Peers(runtime="runtime", router="router", deployer="deployer", workers=((0, "worker 0"),))
+Begin = Callable[..., RecordedGateway]
+
+
+@pytest.fixture
+async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
+    made: list[RecordedGateway] = []
+
+    def start(api_base: str, token: str = SimulatorConfig().bot_token) -> RecordedGateway:
+        gateway = RecordedGateway()
+        made.append(gateway)
+        discord = DiscordSettings(bot_token=token, api_base=api_base)
+        gateway.begin(Settings(data_dir=tmp_path, discord=discord), PEERS)
+        return gateway
+
+    yield start
+    for gateway in made:
+        gateway.receiveMessage(ActorExitRequest(), None)
+
+
+def control(number: int, ack: int, *subscriptions: tuple[str, tuple[str, ...]]) -> GatewayControl:
+    return GatewayControl(number=number, ack=ack, epoch="r1", subscriptions=subscriptions)
+
+
+async def subscribed(gateway: RecordedGateway, guild_id: str, eventually: Any) -> None:
+    """READY arrived and was acknowledged, the guild's messages are wanted."""
+    await eventually.soon(lambda: gateway.got(GatewayReady) and gateway.frames())
+    frames = gateway.frames()
+    gateway.receiveMessage(control(1, len(frames), (guild_id, ("messageCreate",))), "router")
+    await eventually.soon(lambda: guild_id in gateway._service.sink._wanted["messageCreate"])
+
+
+async def test_given_discord_when_started_then_runtime_and_deployer_hear_of_it(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    gateway = begin(simulator.api_base)
+
+    (ready,) = await eventually.soon(lambda: gateway.got(GatewayReady, "runtime"))
+    await eventually.soon(lambda: GuildId(guild.id) in {m.guild_id for m in gateway.got(GuildJoined, "deployer")})
+
+    assert ready.application_id == simulator.config.application_id
+    gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router", deployer="new one")), "runtime")
+    assert GuildId(guild.id) in {m.guild_id for m in gateway.got(GuildJoined, "new one")}
+
+
+async def test_given_one_frame_under_way_when_more_events_come_then_they_wait_and_leave_in_one_frame(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    gateway = begin(simulator.api_base)
+    await subscribed(gateway, guild.id, eventually)
+
+    simulator.post(guild, "first")
+    await eventually.soon(lambda: len(gateway.frames()) == 2)
+    for number in range(50):
+        simulator.post(guild, f"m{number}")
+    await eventually.soon(lambda: len(gateway._service.sink) == 50)
+    assert len(gateway.frames()) == 2
+    gateway.receiveMessage(control(0, 2), "router")
+
+    frames = gateway.frames("router")
+    assert [(frame.number, frame.first_seq, len(frame.names)) for frame in frames[1:]] == [(2, 2, 1), (3, 3, 50)]
+    assert [orjson.loads(text)["content"] for text in frames[2].payloads] == [f"m{number}" for number in range(50)]
+    assert set(frames[2].guild_ids) == {guild.id}
+    assert frames[2].received_us == tuple(sorted(frames[2].received_us))
+
+
+async def test_given_a_new_router_when_it_replaces_the_old_one_then_events_go_to_it(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    gateway = begin(simulator.api_base)
+    await subscribed(gateway, guild.id, eventually)
+    simulator.post(guild, "under way")
+    await eventually.soon(lambda: len(gateway.frames()) == 2)
+
+    simulator.post(guild, "waiting")
+    await eventually.soon(lambda: len(gateway._service.sink))
+    gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router 2")), "runtime")
+
+    (frame,) = gateway.frames("router 2")
+    assert [orjson.loads(text)["content"] for text in frame.payloads] == ["waiting"]
+    assert frame.first_seq == 3
+
+
+async def test_given_rest_calls_of_a_worker_when_they_end_then_it_gets_the_results(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    channel = simulator.first_channel(guild)
+    gateway = begin(simulator.api_base)
+    route, scope = f"/channels/{channel.id}/messages", (("channel", channel.id),)
+    calls = tuple(
+        (number, guild.id, "POST", route, scope, f'{{"content":"r{number}"}}', (), None, False) for number in range(20)
+    )
+    frame = RestFrame(number=1, ack=0, epoch="w1", calls=calls)
+
+    gateway.receiveMessage(frame, "worker 0")
+    gateway.receiveMessage(frame, "worker 0")  # delivered twice, run once
+
+    def results() -> dict[int, bool]:
+        found = gateway.got(RestResultsFrame, "worker 0")
+        for each in found:
+            if each.number:
+                ack = RestFrame(number=0, ack=each.number, epoch="w1", calls=())
+                gateway.receiveMessage(ack, "worker 0")
+        return {call_id: ok for each in found for call_id, ok, _ in each.results}
+
+    await eventually.soon(lambda: len(results()) == 20)
+    assert all(results().values())
+    assert sorted(simulator.bot_messages(guild)) == sorted(f"r{number}" for number in range(20))
+
+
+async def test_given_a_guilds_owner_when_asked_then_access_is_granted_and_to_strangers_refused(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild("Mine")
+    stranger = simulator.simulator.world.add_user("sam")["id"]
+    gateway = begin(simulator.api_base)
+    guild_id, owner_id = GuildId(guild.id), UserId(guild.owner_id)
+
+    gateway.receiveMessage(CheckGuildAccess(req_id=ReqId("a"), guild_id=guild_id, user_id=owner_id), "http")
+    gateway.receiveMessage(CheckGuildAccess(req_id=ReqId("b"), guild_id=guild_id, user_id=UserId(stranger)), "http")
+    gateway.receiveMessage(DescribeMember(req_id=ReqId("c"), guild_id=guild_id, user_id=owner_id), "http")
+    gateway.receiveMessage(DescribeMember(req_id=ReqId("d"), guild_id=guild_id, user_id=UserId("system")), "http")
+
+    await eventually.soon(lambda: len(gateway.got(Ok, "http")) + len(gateway.got(Failed, "http")) == 4)
+    values = {reply.req_id: reply.value for reply in gateway.got(Ok, "http")}
+    assert values == {"a": None, "c": {"username": "owner-of-mine"}, "d": {"username": None}}
+    (refusal,) = gateway.got(Failed, "http")
+    assert (refusal.req_id, refusal.code, refusal.message) == ("b", "FORBIDDEN", "User is not in guild")
+
+
+async def test_given_a_wrong_token_when_started_then_runtime_is_told_what_to_change(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    gateway = begin(simulator.api_base, token="MTAw.wrong.token")
+
+    (failure,) = await eventually.soon(lambda: gateway.got(GatewayFailed, "runtime"))
+
+    assert failure.code == "CONFIG_ERROR"
+    assert "DISCORD_BOT_TOKEN" in failure.message
+
+
+async def test_given_a_drain_when_calls_run_then_they_finish_and_no_event_is_taken_in(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    channel = simulator.first_channel(guild)
+    gateway = begin(simulator.api_base)
+    await subscribed(gateway, guild.id, eventually)
+    route, scope = f"/channels/{channel.id}/messages", (("channel", channel.id),)
+    call = (1, guild.id, "POST", route, scope, '{"content":"last words"}', (), None, False)
+
+    gateway.receiveMessage(RestFrame(number=1, ack=0, epoch="w1", calls=(call,)), "worker 0")
+    gateway.receiveMessage(Drain(req_id=ReqId("z"), limit_s=5.0), "runtime")
+    await eventually.soon(lambda: [reply for reply in gateway.got(Ok, "runtime") if reply.req_id == "z"])
+    simulator.post(guild, "too late")
+
+    await eventually.soon(lambda: gateway._service.sink.counts["shed"])
+    assert simulator.bot_messages(guild) == ["last words"]
+    assert [name for frame in gateway.frames() for name in frame.names] == ["ready"]
