@@ -1,16 +1,20 @@
 """The connection pool. One per actor that uses Postgres, opened where that actor starts.
 
 Survives a server that is killed and comes back: idle connections are tried before they are handed out, broken ones are
-replaced, and attempts to reconnect never grow further apart than RECONNECT_ROUND_S while somebody asks.
+replaced, and attempts to reconnect never grow further apart than RECONNECT_ROUND_S while somebody asks. A server that
+stands still costs each caller its limit and no more.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
+import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -18,8 +22,10 @@ from psycopg_pool import AsyncConnectionPool
 from flora.storage.postgres.errors import translated
 from flora.storage.postgres.queries import QUERIES
 
-CHECKOUT_LIMIT_S = 10.0
-ANSWER_LIMIT_S = 30.0  # from asking for a connection to the last row; also the server's own limit per statement
+CHECKOUT_LIMIT_S = 5.0  # longer than the embedded server needs to come back
+ANSWER_LIMIT_S = 30.0  # per statement, kept by the server
+CUT_GRACE_S = 1.0  # the server ends a slow statement and keeps the connection; only one that does not is cut off
+CHECK_LIMIT_S = 2.0
 CONNECT_LIMIT_S = 5
 RECONNECT_ROUND_S = 4.0  # the library doubles its delay within one round; a short round keeps it below this
 MAX_WAITING = 200  # callers in line for a connection; beyond that an honest refusal is quicker
@@ -47,7 +53,14 @@ class Database:
     and `Unavailable`.
     """
 
-    def __init__(self, url: str, *, max_connections: int = 5, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        max_connections: int = 5,
+        answer_limit_s: float = ANSWER_LIMIT_S,
+        checkout_limit_s: float = CHECKOUT_LIMIT_S,
+    ) -> None:
         self._answer_limit_s = answer_limit_s
         self._pool: AsyncConnectionPool[AsyncConnection[DictRow]] = AsyncConnectionPool(
             url,
@@ -62,8 +75,8 @@ class Database:
             max_size=max(1, max_connections),
             open=False,
             configure=self._configure,
-            check=AsyncConnectionPool.check_connection,
-            timeout=CHECKOUT_LIMIT_S,
+            check=self._check,
+            timeout=checkout_limit_s,
             max_waiting=MAX_WAITING,
             reconnect_timeout=RECONNECT_ROUND_S,
             name="flora",
@@ -105,13 +118,52 @@ class Database:
 
     @asynccontextmanager
     async def _connection(self, action: str) -> AsyncIterator[AsyncConnection[DictRow]]:
-        # The client's own clock as well as the server's: a frozen server does not keep time for us.
         with translated(action):
-            async with asyncio.timeout(self._answer_limit_s), self._pool.connection() as connection:
-                yield connection
+            async with self._pool.connection() as connection:
+                with _cut_off(connection, self._answer_limit_s + CUT_GRACE_S):
+                    yield connection
 
     async def _configure(self, connection: AsyncConnection[DictRow]) -> None:
         limit_ms = int(self._answer_limit_s * 1000)
         await connection.execute(
             "SELECT set_config('timezone', 'UTC', false), set_config('statement_timeout', %s, false)", [str(limit_ms)]
         )
+
+    @staticmethod
+    async def _check(connection: AsyncConnection[DictRow]) -> None:
+        with _cut_off(connection, CHECK_LIMIT_S):
+            await AsyncConnectionPool.check_connection(connection)
+
+
+@contextmanager
+def _cut_off(connection: AsyncConnection[DictRow], limit_s: float) -> Iterator[None]:
+    """Shuts the connection's socket down if the block takes longer, which ends it with TimeoutError.
+
+    Cancelling would not do: psycopg 3.3 answers it by asking the server to cancel and then waits for the server, and
+    one that stands still never answers.
+    """
+    was_cut = False
+
+    def cut() -> None:
+        nonlocal was_cut
+        was_cut = True
+        _shut_down(connection)
+
+    timer = asyncio.get_running_loop().call_later(limit_s, cut)
+    try:
+        yield
+    except psycopg.OperationalError as exc:
+        if was_cut:
+            raise TimeoutError(f"no answer within {limit_s:g} s") from exc
+        raise
+    finally:
+        timer.cancel()
+
+
+def _shut_down(connection: AsyncConnection[DictRow]) -> None:
+    try:
+        # A duplicate: closing it leaves the descriptor alone that libpq still holds.
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+    except (psycopg.Error, OSError):
+        pass  # closed already
