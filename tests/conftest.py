@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from psycopg import sql
 
 from flora.messages.errors import FloraError
@@ -23,6 +24,10 @@ from flora.storage.embedded.supervisor import ServiceSupervisor
 
 POLL_EVERY_S = 0.01
 ORPHAN_GRACE_S = 5.0
+
+# How long an example takes says more about the machine and its other work than about us.
+settings.register_profile("flora", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("flora")
 
 # Everything started from here carries this mark in its environment, so that what outlives the run is found. A forked
 # child shows the environment of the program that forked it; scripts/test therefore sets the mark before it starts us.
