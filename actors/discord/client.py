@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from flora.messages.errors import ConfigError, FloraError, Unavailable
 
 log = logging.getLogger(__name__)
 
+_DISPATCH_HEAD = re.compile(rb'\{"t":"([A-Z_]+)","s":(\d+),"op":0,')
+"""How Discord begins a dispatch; should it ever change, everything is parsed and nothing breaks."""
 ZLIB_SUFFIX = b"\x00\x00\xff\xff"
 LOGIN_WAITS_S = (0.5, 1.0, 2.0, 5.0, 10.0)
 """Pauses between attempts to reach the API at start; the last one repeats for ever."""
@@ -105,10 +108,12 @@ class EventSocket(DiscordWebSocket):
         if isinstance(raw_msg, bytes):
             if self._buffer or raw_msg[-4:] != ZLIB_SUFFIX:
                 self._buffer += raw_msg
-                if raw_msg[-4:] != ZLIB_SUFFIX:
+                if self._buffer[-4:] != ZLIB_SUFFIX:
                     return
                 raw_msg, self._buffer = bytes(self._buffer), bytearray()
             raw_msg = self._zlib.decompress(raw_msg)
+        if isinstance(raw_msg, bytes) and self._skip(raw_msg):
+            return
         msg = orjson.loads(raw_msg)
         event = msg.get("t")
         if msg["op"] != self.DISPATCH or event in {"READY", "RESUMED"}:
@@ -123,7 +128,20 @@ class EventSocket(DiscordWebSocket):
             self._keep_alive.tick()
         parser = self._discord_parsers.get(event)
         if parser is not None:
-            parser(msg["d"])
+            try:
+                parser(msg["d"])
+            except Exception:  # one dispatch in a shape we do not know must not end the connection
+                log.exception("dispatch not handled", extra={"action": "dispatch_failed", "event": event})
+
+    def _skip(self, text: bytes) -> bool:
+        """Counts a dispatch that nobody handles, such as a presence, without parsing it; False for anything else."""
+        head = _DISPATCH_HEAD.match(text)
+        if head is None or head[1].decode() in self._discord_parsers or head[1] == b"RESUMED":
+            return False
+        self.sequence = int(head[2])
+        if self._keep_alive is not None:
+            self._keep_alive.tick()
+        return True
 
 
 class FloraClient(disnake.AutoShardedClient):

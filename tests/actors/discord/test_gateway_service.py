@@ -12,6 +12,10 @@ from flora.messages.errors import ConfigError
 pytestmark = pytest.mark.service
 
 
+async def identify_at_once(shard_id: int | None, *, initial: bool = False) -> None:
+    """Discord rations identifies to one in five seconds, the simulator does not."""
+
+
 async def test_given_a_simulated_discord_when_connected_then_ready_guilds_and_messages_arrive_in_order(
     simulator: RunningSimulator, connect: Any, eventually: Any
 ) -> None:
@@ -54,6 +58,54 @@ async def test_given_a_lost_connection_when_resumed_then_no_event_is_lost_or_dou
     contents = [orjson.loads(payload).get("content") for _, _, payload in connected.events()]
     assert contents == [None, "before", "meanwhile", "after"]
     assert len(connected.ready) == 1
+
+
+async def test_given_a_silent_connection_when_the_heartbeat_limit_passes_then_it_is_resumed(
+    connect: Any, eventually: Any
+) -> None:
+    async with RunningSimulator(SimulatorConfig(rate_limits=False, heartbeat_interval_ms=50)) as simulator:
+        guild = simulator.add_guild()
+        connected = await connect(simulator.api_base)
+        connected.service.client._connection.heartbeat_timeout = 0.5
+        await eventually.soon(lambda: connected.ready)
+        connected.service.sink.subscribe([(guild.id, ["messageCreate"])])
+        connected.events()
+        for session in simulator.simulator.hub.connected():
+            session.frozen = True
+
+        simulator.post(guild, "into the void")
+        await eventually.soon(lambda: len(connected.service.sink))
+
+        assert [orjson.loads(text)["content"] for _, _, text in connected.events()] == ["into the void"]
+        assert len(connected.ready) == 1
+
+
+async def test_given_an_invalid_session_when_discord_says_so_then_we_identify_again_and_scripts_see_ready(
+    simulator: RunningSimulator, connect: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: connected.ready)
+    monkeypatch.setattr(connected.service.client, "before_identify_hook", identify_at_once)
+
+    for connection in simulator.simulator.connections():
+        connection.invalidate(resumable=False)
+    await eventually.soon(lambda: connected.service.sink.counts["accepted"] == 2)
+
+    assert [name for _, name, _ in connected.events()] == ["ready", "ready"]
+    assert len(connected.ready) == 1
+
+
+async def test_given_a_token_revoked_while_connected_when_the_gateway_closes_then_the_setting_is_named(
+    simulator: RunningSimulator, connect: Any, eventually: Any
+) -> None:
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: connected.ready)
+
+    for connection in simulator.simulator.connections():
+        connection.close(4004, "Authentication failed.")
+    await eventually.soon(lambda: connected.failures)
+
+    assert "DISCORD_BOT_TOKEN" in str(connected.failures[0])
 
 
 async def test_given_a_guild_left_when_it_is_no_outage_then_it_is_reported(
@@ -136,10 +188,7 @@ async def test_given_two_recommended_shards_when_connected_then_ready_waits_for_
         guild = simulator.add_guild()
         connected = await connect(simulator.api_base)
 
-        async def at_once(shard_id: int | None, *, initial: bool = False) -> None:
-            """Discord rations identifies to one in five seconds, the simulator does not."""
-
-        monkeypatch.setattr(connected.service.client, "before_identify_hook", at_once)
+        monkeypatch.setattr(connected.service.client, "before_identify_hook", identify_at_once)
         await eventually.soon(lambda: connected.ready, within_s=10)
 
         assert len(simulator.simulator.hub.connected()) == 2
@@ -151,13 +200,15 @@ async def test_given_two_recommended_shards_when_connected_then_ready_waits_for_
         assert len(connected.events()) == 1
 
 
-async def test_given_discord_down_at_start_when_it_comes_up_then_we_connect(connect: Any, eventually: Any) -> None:
+async def test_given_discord_down_at_start_when_it_comes_up_then_we_connect(
+    connect: Any, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     simulator = RunningSimulator(SimulatorConfig(rate_limits=False))
     await simulator.start()
     port, api_base = simulator.port, simulator.api_base
     await simulator.close()
     connected = await connect(api_base)
-    await eventually.soon(lambda: connected.task.done() or connected.service.client.http.token is None)
+    await eventually.soon(lambda: "Discord cannot be reached" in caplog.text)
 
     async with RunningSimulator(SimulatorConfig(rate_limits=False, port=port)):
         await eventually.soon(lambda: connected.ready, within_s=10)
