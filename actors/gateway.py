@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import TimeoutError as StillClosing
@@ -26,6 +27,7 @@ from flora.messages.gateway import (
     GatewayReady,
     GuildJoined,
     GuildLeft,
+    OpenGateway,
     RestFrame,
     RestResultsFrame,
 )
@@ -78,7 +80,7 @@ _EVENTS_WAITING, _RESULTS_WAITING = _EventsWaiting(), _ResultsWaiting()
 class Gateway(FloraActor):
     """Turns Discord's dispatches into frames of script events, and REST calls of scripts into requests.
 
-    Receives   GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
+    Receives   OpenGateway (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
     Sends      GatewayFrame (router), RestResultsFrame (workers), GuildJoined, GuildLeft (deployer),
                GatewayReady, GatewayFailed (runtime)
     State      subscriptions per guild (from the router), waiting events, waiting REST calls, scope cache. Memory only.
@@ -90,7 +92,7 @@ class Gateway(FloraActor):
 
     def on_start(self, msg: Start) -> Any:
         self._router_link: Link[Row] = Link(self.incarnation, MAX_FRAME_EVENTS)
-        self._next_seq = 1
+        self._next_seq = time.time_ns() // 1000  # above every number of an earlier life of this actor
         self._workers: dict[str, _WorkerEnd] = {}
         self._results: deque[tuple[str, Result]] = deque()
         self._results_posted = False
@@ -99,6 +101,9 @@ class Gateway(FloraActor):
         self._service = self.bridge.submit(self._make_service()).result()
         self.bridge.submit(self._service.run())
         return {"api_base": msg.settings.discord.api_base}
+
+    def receiveMsg_OpenGateway(self, msg: OpenGateway, sender: Address) -> None:
+        self.bridge.call(self._service.may_connect.set)
 
     async def _make_service(self) -> GatewayService:
         post = self.bridge.post

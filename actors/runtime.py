@@ -26,7 +26,7 @@ from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import RestoreDeployments
 from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable
-from flora.messages.gateway import GatewayReady
+from flora.messages.gateway import GatewayFailed, GatewayReady, OpenGateway
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import (
     BootProgress,
@@ -74,6 +74,7 @@ class Runtime(FloraActor):
         self._stage = "starting"
         self._ready = False
         self._draining = False
+        self._fronts_open = False
         self._rng = random.Random()
 
     # Boot
@@ -90,8 +91,9 @@ class Runtime(FloraActor):
             *((f"worker {n}", self._start_step(f"worker {n}", Worker, "", n)) for n in workers),
             ("compiler", self._start_step("compiler", Compiler, "compiler")),
             ("deployer", self._start_step("deployer", Deployer, "deployer")),
+            ("discord REST", self._start_step("gateway", Gateway, "gateway")),  # scripts register commands as they load
             ("deployments", self._restore),
-            ("gateway and http", self._start_fronts),
+            ("gateway and http", self._open_fronts),
             ("cron", self._start_step("cron", Cron, "cron")),
         ]
         self._run(steps)
@@ -139,17 +141,10 @@ class Runtime(FloraActor):
 
         return step
 
-    def _start_fronts(self, then: Callable[[], None]) -> None:
-        missing = 2
-
-        def one_started() -> None:
-            nonlocal missing
-            missing -= 1
-            if missing == 0:
-                then()
-
-        for name, actor_class, peer in (("gateway", Gateway, "gateway"), ("http", HttpFrontend, "http")):
-            self._start_step(name, actor_class, peer)(one_started)
+    def _open_fronts(self, then: Callable[[], None]) -> None:
+        self._fronts_open = True
+        self.tell(self.peers.gateway, OpenGateway())
+        self._start_step("http", HttpFrontend, "http")(then)
 
     def _restore(self, then: Callable[[], None]) -> None:
         def restored(reply: Ok | Failed) -> None:
@@ -177,6 +172,8 @@ class Runtime(FloraActor):
                 failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
                 return
             child.state, child.facts = "running", reply.value
+            if child.actor_class is Gateway and self._fronts_open:
+                self.send(child.address, OpenGateway())
             self._announce(child)
             then()
 
@@ -244,6 +241,10 @@ class Runtime(FloraActor):
     def receiveMsg_GatewayReady(self, msg: GatewayReady, sender: Address) -> None:
         """Every shard is READY: events flow."""
         self._progress(f"the gateway is ready (bot {msg.bot_user_id})")
+
+    def receiveMsg_GatewayFailed(self, msg: GatewayFailed, sender: Address) -> None:
+        """Discord refuses for good: only a person can repair that."""
+        self._fatal(msg.message)
 
     def receiveMsg_FatalError(self, msg: FatalError, sender: Address) -> None:
         """An actor says that going on makes no sense."""

@@ -84,6 +84,11 @@ class DescribeMember(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenGateway(Message):
+    """Runtime → gateway: connect now. Until then only REST works, which scripts need while they load."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayReady(Message):
     """To Runtime: the first READY of every shard arrived; events flow."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,13 +54,15 @@ class GatewayService:
             guild_concurrency=settings.runtime.guild_concurrency,
         )
         self.access = GuildAccess(self.rest.get)
+        self.may_connect = asyncio.Event()
         self._reports = reports
 
     async def run(self) -> None:
-        """Logs in and stays connected until `close`; what only a person can repair is reported."""
+        """Logs in, connects when it may, and stays connected until `close`; what only a person can repair is reported."""
         try:
             await self.client.log_in()
             await self._learn_application()
+            await self.may_connect.wait()
             await self.client.stay_connected()
         except FloraError as exc:
             log.error("the connection to Discord is over: %s", exc, extra={"action": "gateway_failed"})
