@@ -1,0 +1,658 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from flora.actors.compile_cache import Script
+from flora.actors.deploy_service import MAX_WAITING_PER_GUILD, STORE_TRIES, DeployService
+from flora.messages.deployment import Compiled, Deploy, DeployActor, Deployment, Revision, SourceFile
+from flora.messages.errors import (
+    BundleFailed,
+    FloraError,
+    LoadFailed,
+    MailboxFull,
+    NotFound,
+    ShuttingDown,
+    StorageError,
+    TimedOut,
+    Unavailable,
+)
+from flora.messages.ids import GuildId, ReqId
+from flora.storage.memory import MemoryDeploymentStore
+from flora.storage.ports import Recorded
+
+G = GuildId("1")
+STARTER = Script(
+    entry="src/main.ts", files=(SourceFile(path="src/main.ts", contents="starter"),), bundle=None, source_map=None
+)
+
+
+@dataclass
+class FakeHost:
+    """Compiles by copying; runs by remembering. What a script says decides how its load ends."""
+
+    running: dict[GuildId, str] = field(default_factory=dict)
+    compiled: list[str] = field(default_factory=list)
+    loads: list[tuple[GuildId, str, bool]] = field(default_factory=list)
+    gate: asyncio.Event | None = None  # loads wait for it
+    under_way: int = 0
+    most_under_way: int = 0
+
+    async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
+        text = script.bundle if script.bundle is not None else (script.files or ())[0].contents
+        self.compiled.append(text)
+        if "syntax error" in text:
+            raise BundleFailed(
+                "failed to parse src/main.ts: 1:1 unexpected token", file="src/main.ts", line=1, column=1
+            )
+        return Compiled(script=text, source_map='{"version":3}' if script.files else None)
+
+    async def load(self, guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        self.loads.append((guild_id, compiled.script, restore))
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await (self.gate.wait() if self.gate and "waits" in compiled.script else asyncio.sleep(0))
+        finally:
+            self.under_way -= 1
+        if "throws" in compiled.script:
+            raise LoadFailed("ReferenceError: x is not defined\n    at src/main.ts:3:1")
+        self.running[guild_id] = compiled.script
+        if "silent" in compiled.script:
+            raise TimedOut("no answer to LoadGuild within 100 s")
+
+    async def unload(self, guild_id: GuildId) -> None:
+        self.running.pop(guild_id, None)
+
+
+class FailingStore(MemoryDeploymentStore):
+    """Fails as told, before or after it did what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record_error: FloraError | None = None
+        self.commit_anyway = False
+        self.read_errors: list[FloraError] = []
+
+    async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
+        if self.record_error is None:
+            return await super().record_success(deployment, revision)
+        if self.commit_anyway:
+            await super().record_success(deployment, revision)
+        raise self.record_error
+
+    async def revision(self, guild_id: GuildId, revision_id: str, *, include_bundle: bool = False) -> Revision | None:
+        if self.read_errors:
+            raise self.read_errors.pop()
+        return await super().revision(guild_id, revision_id, include_bundle=include_bundle)
+
+    async def current(self, guild_id: GuildId) -> Deployment | None:
+        if self.read_errors:
+            raise self.read_errors.pop()
+        return await super().current(guild_id)
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    return FakeHost()
+
+
+@pytest.fixture
+def store() -> FailingStore:
+    return FailingStore()
+
+
+@pytest.fixture
+def service(host: FakeHost, store: FailingStore) -> DeployService:
+    return make_service(host, store)
+
+
+def make_service(host: FakeHost, store: MemoryDeploymentStore, **options: Any) -> DeployService:
+    settings: dict[str, Any] = {
+        "max_script_bytes": 100,
+        "parallel_loads": 4,
+        "starter": lambda: STARTER,
+        "sleep": lambda _: asyncio.sleep(0),
+    }
+    return DeployService(store, host, **(settings | options))
+
+
+def a_deploy(text: str = "v1", guild: str = "1", **changes: Any) -> Deploy:
+    fields: dict[str, Any] = {
+        "req_id": ReqId(uuid.uuid4().hex),
+        "guild_id": GuildId(guild),
+        "entry": "src/main.ts",
+        "files": (SourceFile(path="src/main.ts", contents=text),),
+        "bundle": None,
+        "source_map": None,
+        "source": "cli",
+        "actor": DeployActor(kind="token", user_id="7", username="ann"),
+    }
+    return Deploy(**(fields | changes))
+
+
+async def settle(service: DeployService) -> None:
+    """Lets the service's own tasks finish."""
+    while service._tasks:
+        await asyncio.gather(*service._tasks)
+
+
+# Deploying
+
+
+async def test_given_a_first_deploy_then_it_runs_and_is_stored(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    answer = await service.deploy(a_deploy("v1"))
+
+    assert host.running == {G: "v1"}
+    assert list(answer) == ["guild_id", "entry", "created_at", "updated_at"]
+    assert answer["created_at"] == answer["updated_at"]
+    assert answer["created_at"].endswith("+00:00")
+    kept = await store.latest_success(G)
+    assert kept is not None
+    assert (kept.deploy_source, kept.actor.username, kept.base_revision_id) == ("cli", "ann", None)
+    assert kept.change_summary is not None
+    assert kept.change_summary.added_files == 1
+
+
+async def test_given_a_second_deploy_then_history_names_its_base_and_what_changed(
+    service: DeployService, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    first = await store.latest_success(G)
+    more = (SourceFile(path="src/main.ts", contents="v2"), SourceFile(path="src/util.ts", contents=""))
+
+    await service.deploy(a_deploy(files=more))
+
+    second = await store.latest_success(G)
+    assert first is not None
+    assert second is not None
+    assert second.base_revision_id == first.revision_id
+    summary = second.change_summary
+    assert summary is not None
+    assert (summary.added_files, summary.removed_files, summary.modified_files) == (1, 0, 1)
+
+
+async def test_given_sources_that_do_not_compile_then_nothing_happened_at_all(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+
+    with pytest.raises(BundleFailed) as caught:
+        await service.deploy(a_deploy("syntax error"))
+
+    assert caught.value.details["line"] == 1
+    assert host.running == {G: "v1"}
+    assert len(host.loads) == 1
+    assert len(await store.history(G, 10)) == 1
+
+
+@pytest.mark.scenario("T10", "T18")
+async def test_given_a_script_that_throws_then_the_old_one_stays_and_the_attempt_is_kept(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+
+    with pytest.raises(LoadFailed, match=r"src/main\.ts:3:1"):
+        await service.deploy(a_deploy("throws"))
+
+    assert host.running == {G: "v1"}
+    current = await store.current(G)
+    assert current is not None
+    assert current.bundle.startswith("v1")
+    newest = (await store.history(G, 1, include_bundle=True))[0]
+    assert newest.status == "failed"
+    assert newest.error_message == "ReferenceError: x is not defined\n    at src/main.ts:3:1"
+    assert newest.bundle is not None
+    assert newest.bundle.startswith("throws")
+
+
+async def test_given_an_error_text_that_cannot_be_stored_then_the_attempt_is_kept_without_it(
+    host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load(guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        raise LoadFailed("a\0b\ud800" + "x" * 100_000)
+
+    monkeypatch.setattr(host, "load", load)
+
+    with pytest.raises(LoadFailed):
+        await make_service(host, store).deploy(a_deploy())
+
+    newest = await store.latest(G)
+    assert newest is not None
+    assert newest.error_message is not None
+    assert newest.error_message.startswith("a\N{REPLACEMENT CHARACTER}b?xxx")
+    assert len(newest.error_message) < 20_000
+
+
+@pytest.mark.scenario("T15")
+@pytest.mark.parametrize("text", ["x" * 100, "é" * 50])
+async def test_given_a_script_of_exactly_the_limit_then_it_is_taken(service: DeployService, text: str) -> None:
+    await service.deploy(a_deploy(bundle=text, files=None))
+    await service.deploy(a_deploy(text))
+
+
+@pytest.mark.scenario("T15")
+@pytest.mark.parametrize("text", ["x" * 101, "é" * 50 + "x"])
+async def test_given_one_byte_more_then_it_is_refused_and_the_attempt_is_kept(
+    service: DeployService, store: FailingStore, text: str
+) -> None:
+    for request in (a_deploy(bundle=text, files=None), a_deploy(text)):
+        with pytest.raises(LoadFailed) as caught:
+            await service.deploy(request)
+        assert str(caught.value) == "script exceeds size limit (max 100 bytes)"
+
+    assert [revision.status for revision in await store.history(G, 10)] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "a\ud800b"])
+async def test_given_text_that_cannot_be_stored_then_it_is_refused_before_anything_runs(
+    service: DeployService, host: FakeHost, bad: str
+) -> None:
+    for request in (a_deploy(bad), a_deploy(bundle=bad, files=None), a_deploy(entry=bad)):
+        with pytest.raises(BundleFailed):
+            await service.deploy(request)
+
+    assert host.compiled == []
+
+
+async def test_given_a_bundle_then_it_is_stored_as_it_was_sent_with_its_map(
+    service: DeployService, store: FailingStore
+) -> None:
+    source_map = SourceFile(path="bundle.js.map", contents="{}")
+
+    await service.deploy(a_deploy(bundle="export {}", source_map=source_map))
+
+    stored = await store.current(G)
+    assert stored is not None
+    assert (stored.bundle, stored.source_map) == ("export {}", source_map)
+    assert stored.files is not None
+
+
+async def test_given_files_alone_then_the_compiled_script_is_stored_with_its_own_map(
+    service: DeployService, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1", source_map=SourceFile(path="other.map", contents="{}")))
+
+    stored = await store.current(G)
+    assert stored is not None
+    assert stored.bundle.startswith("v1\n//# sourceMappingURL=data:application/json")
+    assert stored.source_map is None
+
+
+# When storing fails
+
+
+@pytest.mark.scenario("T24b")
+async def test_given_a_store_that_refuses_then_the_previous_script_runs_again(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    store.record_error = StorageError("storing the deployment of guild 1: the database refused: no more")
+
+    with pytest.raises(StorageError, match="the previous one runs again"):
+        await service.deploy(a_deploy("v2"))
+
+    assert host.running[G].startswith("v1")
+    assert host.loads[-1][2] is True
+
+
+@pytest.mark.scenario("T24b")
+async def test_given_a_store_that_refuses_the_first_deploy_then_nothing_runs(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    store.record_error = StorageError("no")
+
+    with pytest.raises(StorageError, match="it was unloaded"):
+        await service.deploy(a_deploy("v1"))
+
+    assert host.running == {}
+
+
+async def test_given_a_commit_whose_answer_was_lost_then_the_deploy_succeeds(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    store.record_error, store.commit_anyway = Unavailable("the connection broke"), True
+
+    answer = await service.deploy(a_deploy("v2"))
+
+    assert host.running == {G: "v2"}
+    assert answer["updated_at"] > answer["created_at"]
+
+
+async def test_given_a_store_that_cannot_say_whether_it_committed_then_both_agree_once_it_can(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    store.record_error, store.commit_anyway = Unavailable("the connection broke"), True
+    reads_before = 1  # the deploy reads the current row before it loads
+
+    async def deploy() -> None:
+        with pytest.raises(StorageError, match="the previous one runs again"):
+            await service.deploy(a_deploy("v2"))
+
+    current = store.current
+    calls = 0
+
+    async def fails_after_first(guild_id: GuildId) -> Deployment | None:
+        nonlocal calls
+        calls += 1
+        if calls == reads_before:
+            store.read_errors = [Unavailable("away")] * (STORE_TRIES + 3)
+            return await MemoryDeploymentStore.current(store, guild_id)
+        return await current(guild_id)
+
+    store.current = fails_after_first  # type: ignore[method-assign]
+    await deploy()
+    assert host.running[G].startswith("v1")
+
+    await settle(service)
+
+    assert host.running[G].startswith("v2")
+
+
+async def test_given_no_answer_to_the_load_then_the_previous_script_is_loaded_again(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+
+    with pytest.raises(TimedOut):
+        await service.deploy(a_deploy("silent"))
+
+    assert host.running[G].startswith("v1")
+    newest = await store.latest(G)
+    assert newest is not None
+    assert newest.status == "failed"
+
+
+async def test_given_a_store_that_is_away_then_nothing_is_loaded(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    store.read_errors = [Unavailable("away")]
+
+    with pytest.raises(Unavailable):
+        await service.deploy(a_deploy("v1"))
+
+    assert host.loads == []
+
+
+# Several at once
+
+
+async def test_given_two_deploys_of_one_guild_at_once_then_they_happen_one_after_the_other(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    host.gate = asyncio.Event()
+    first = asyncio.create_task(service.deploy(a_deploy("v1 waits")))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(service.deploy(a_deploy("v2")))
+    other = await service.deploy(a_deploy("v1", guild="2"))
+    assert other["guild_id"] == "2"
+    assert not second.done()
+    host.gate.set()
+
+    await asyncio.gather(first, second)
+
+    stored = await store.current(G)
+    assert stored is not None
+    assert host.running[G] == "v2"
+    assert stored.bundle.startswith("v2")
+    assert host.most_under_way <= 2
+
+
+async def test_given_many_deploys_at_once_then_what_runs_is_what_is_stored(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    requests = [a_deploy(f"v{n}" if n % 3 else "throws", guild=str(n % 4)) for n in range(24)]
+
+    await asyncio.gather(*(service.deploy(request) for request in requests), return_exceptions=True)
+
+    for guild_id, running in host.running.items():
+        stored = await store.current(guild_id)
+        assert stored is not None
+        assert stored.bundle.partition("\n")[0] == running
+    assert len(host.running) == 4
+
+
+async def test_given_a_long_line_for_one_guild_then_the_next_is_refused_and_other_guilds_are_not(
+    service: DeployService, host: FakeHost
+) -> None:
+    host.gate = asyncio.Event()
+    line = [asyncio.create_task(service.deploy(a_deploy("waits"))) for _ in range(MAX_WAITING_PER_GUILD + 1)]
+    await asyncio.sleep(0)
+
+    with pytest.raises(MailboxFull):
+        await service.deploy(a_deploy("one more"))
+    await service.deploy(a_deploy("v1", guild="2"))
+
+    host.gate.set()
+    await asyncio.gather(*line)
+    await service.deploy(a_deploy("one more"))
+
+
+async def test_given_an_asker_who_goes_away_then_deploys_behind_it_still_come_to_their_turn(
+    service: DeployService, host: FakeHost
+) -> None:
+    host.gate = asyncio.Event()
+    first = asyncio.create_task(service.deploy(a_deploy("v1 waits")))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(service.deploy(a_deploy("v2")))
+    third = asyncio.create_task(service.deploy(a_deploy("v3")))
+    await asyncio.sleep(0)
+
+    second.cancel()
+    host.gate.set()
+    await asyncio.gather(first, third)
+
+    assert host.running[G] == "v3"
+
+
+# Restoring
+
+
+@pytest.mark.scenario("T03")
+async def test_given_stored_deployments_of_which_one_throws_then_the_others_run_and_it_is_named(
+    host: FakeHost, store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = make_service(FakeHost(), store)
+    for number in range(40):
+        await before.deploy(a_deploy(f"v{number}", guild=str(number)))
+    stored = await store.current(GuildId("7"))
+    assert stored is not None
+    store._deployments[GuildId("7")] = Deployment(guild_id=GuildId("7"), entry=stored.entry, bundle="throws")
+
+    outcome = await make_service(host, store).restore()
+
+    assert outcome["restored"] == 39
+    assert list(outcome["failed"]) == ["7"]
+    assert len(host.running) == 39
+    assert "Failed to load deployment for guild 7: ReferenceError" in caplog.text
+    assert host.most_under_way <= 4
+    assert all(restore for _, _, restore in host.loads)
+
+
+@pytest.mark.scenario("T06")
+async def test_given_a_script_that_hangs_at_load_then_it_delays_nobody(
+    host: FakeHost, store: FailingStore, eventually: Any
+) -> None:
+    before = make_service(FakeHost(), store)
+    for number in range(20):
+        await before.deploy(a_deploy("waits" if number == 3 else f"v{number}", guild=str(number)))
+    host.gate = asyncio.Event()
+
+    restoring = asyncio.create_task(make_service(host, store).restore())
+    await eventually.soon(lambda: len(host.running) == 19)
+
+    assert not restoring.done()
+    host.gate.set()
+    assert (await restoring)["restored"] == 20
+
+
+async def test_given_a_thousand_guilds_with_one_script_then_it_is_compiled_once(
+    host: FakeHost, store: FailingStore
+) -> None:
+    before = make_service(FakeHost(), store)
+    for number in range(50):
+        await before.deploy(a_deploy("same", guild=str(number)))
+
+    outcome = await make_service(host, store).restore()
+
+    assert outcome == {"restored": 50, "failed": {}}
+    assert len(host.compiled) <= 4  # those that were under way when the first one ended
+
+
+async def test_given_a_store_that_is_away_for_a_moment_then_a_reload_waits_for_it(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    host.running.clear()
+    store.read_errors = [Unavailable("away")] * (STORE_TRIES - 1)
+
+    outcome = await service.reload([G, GuildId("404")])
+
+    assert outcome == {"restored": 1, "failed": {"404": "nothing is deployed"}}
+    assert host.running[G].startswith("v1")
+
+
+async def test_given_a_worker_that_dies_between_load_and_store_then_the_new_script_is_loaded_again(
+    service: DeployService, host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reloading: list[asyncio.Task[Any]] = []
+    record = store.record_success
+
+    async def record_while_the_worker_dies(deployment: Deployment, revision: Revision) -> Recorded:
+        host.running.clear()
+        reloading.append(asyncio.create_task(service.reload([G])))
+        await asyncio.sleep(0)
+        return await record(deployment, revision)
+
+    monkeypatch.setattr(store, "record_success", record_while_the_worker_dies)
+
+    await service.deploy(a_deploy("v1"))
+    await asyncio.gather(*reloading)
+
+    assert host.running[G].startswith("v1")
+
+
+# Guilds that come and go
+
+
+@pytest.mark.scenario("T24")
+async def test_given_a_new_guild_that_is_announced_twice_at_once_then_the_starter_is_deployed_once(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await asyncio.gather(service.joined(G), service.joined(G), service.joined(G))
+
+    assert host.running == {G: "starter"}
+    history = await store.history(G, 10)
+    assert [(kept.status, kept.deploy_source, kept.actor) for kept in history] == [
+        ("success", "bootstrap", DeployActor(kind="system", username="system"))
+    ]
+    assert len(host.loads) == 1
+
+
+async def test_given_a_guild_that_runs_when_it_is_announced_again_then_it_is_left_alone(
+    service: DeployService, host: FakeHost
+) -> None:
+    await service.deploy(a_deploy("v1"))
+
+    await service.joined(G)
+
+    assert len(host.loads) == 1
+
+
+@pytest.mark.scenario("T22")
+async def test_given_a_guild_that_leaves_and_comes_back_then_its_own_script_runs_again(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+
+    await service.left(G)
+    assert host.running == {}
+    assert await store.current(G) is not None
+    assert await service.reload([G]) == {"restored": 0, "failed": {}}
+    assert host.running == {}
+
+    await service.joined(G)
+    assert host.running[G].startswith("v1")
+    assert len(await store.history(G, 10)) == 1
+
+
+async def test_given_a_stored_script_that_does_not_load_then_only_a_deploy_or_a_rejoin_tries_again(
+    host: FakeHost, store: FailingStore
+) -> None:
+    await make_service(FakeHost(), store).deploy(a_deploy("v1"))
+    store._deployments[G] = Deployment(guild_id=G, entry="a", bundle="throws")
+    service = make_service(host, store)
+    await service.restore()
+
+    await service.joined(G)
+    assert len(host.loads) == 1
+    await service.left(G)
+    await service.joined(G)
+    assert len(host.loads) == 2
+    await service.deploy(a_deploy("v2"))
+    await service.joined(G)
+
+    assert host.running == {G: "v2"}
+    assert len(host.loads) == 3
+
+
+async def test_given_a_starter_that_fails_each_time_then_history_says_it_once(
+    host: FakeHost, store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = Script(entry="a", files=None, bundle="throws", source_map=None)
+    service = make_service(host, store, starter=lambda: broken)
+
+    for _ in range(3):
+        await service.joined(G)
+
+    assert len(await store.history(G, 10)) == 1
+    assert len(host.loads) == 1 + 2
+    assert "Failed to load deployment for guild 1" in caplog.text
+
+
+# Reading, and the end
+
+
+async def test_given_a_failed_attempt_then_what_is_shown_is_the_latest_success(service: DeployService) -> None:
+    await service.deploy(a_deploy("v1"))
+    with pytest.raises(LoadFailed):
+        await service.deploy(a_deploy("throws"))
+
+    shown = await service.describe(G, include_bundle=True)
+
+    assert list(shown) == ["guild_id", "created_at", "updated_at", "entry", "files", "bundle"]
+    assert shown["created_at"] == shown["updated_at"]
+    assert shown["files"] == [{"path": "src/main.ts", "contents": "v1"}]
+    assert shown["bundle"].startswith("v1")
+    assert "bundle" not in await service.describe(G, include_bundle=False)
+    assert [summary["guild_id"] for summary in await service.summaries()] == ["1"]
+
+
+async def test_given_a_guild_without_deployment_then_it_is_not_found(service: DeployService) -> None:
+    with pytest.raises(NotFound):
+        await service.describe(G, include_bundle=False)
+
+
+async def test_given_a_drain_then_what_is_under_way_ends_and_nothing_new_begins(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    host.gate = asyncio.Event()
+    under_way = asyncio.create_task(service.deploy(a_deploy("waits")))
+    await asyncio.sleep(0)
+
+    assert not await service.drain(0.01)
+    with pytest.raises(ShuttingDown):
+        await service.deploy(a_deploy("v2"))
+    host.gate.set()
+
+    assert await service.drain(5)
+    assert under_way.done()
+    assert await store.current(G) is not None
