@@ -292,8 +292,11 @@ class IsolateSession:
         if not self._runs.done(seq):
             return
         ended = _OUTCOMES[outcome]
+        if self._rescue is not None and seq == self._victim and ended is Outcome.NEVER_SETTLED:
+            # The cancelled call is over and the prelude looks at what is left of it: nothing will ever settle.
+            ended, text, self._victim = Outcome.TIMED_OUT, self._timeout_text(), 0
         self._out.done.append((seq, ended, elapsed_us))
-        if ended is Outcome.THREW or ended is Outcome.NEVER_SETTLED:
+        if ended not in (Outcome.OK, Outcome.NOT_A_PROMISE):
             self._log_failure(name, self._rendered(text or NEVER_SETTLED))
 
     def _extracted(self, answer: str) -> None:
@@ -366,6 +369,8 @@ class IsolateSession:
         self._rescue = None
         if self._phase is Phase.LOADING:
             self._load_failed(LoadTimedOut.code, "module_load timed out")
+        elif self._victim == 0:
+            pass  # already reported, see `_completed`
         elif self._runs.is_unfinished(self._victim):
             name = self._runs.name_of(self._victim)
             self._controls.append(["kill", self._victim])

@@ -255,6 +255,21 @@ def test_given_a_loop_when_the_limit_passes_then_it_ends_and_the_events_behind_i
     assert b.bodies().count("loop") == 0
 
 
+@pytest.mark.scenario("T30")
+def test_given_a_loop_with_nothing_behind_it_when_it_is_ended_then_it_timed_out_and_the_isolate_stays(bench):
+    b = bench()
+    b.deploy("let n = 0; on('messageCreate', async (c) => { n++; if (c.msg.content === 'loop') while (true) {}; console.log(n) })")
+
+    b.send(1, "loop")
+    b.until_done(1)
+    b.send(2, "again")
+    b.until_done(2)
+
+    assert b.done == {1: Outcome.TIMED_OUT, 2: Outcome.OK}
+    assert b.logs == [f"dispatch failed: dispatch timed out (limit {LIMIT_S:g} s)", "2"]
+    assert b.rebuilt == 0
+
+
 @pytest.mark.scenario("T26")
 def test_given_a_spinning_guild_when_another_gets_an_event_then_it_answers_meanwhile(bench):
     b = bench(dispatch_timeout_s=5)
