@@ -1,0 +1,21 @@
+// Every @example of the declarations, compiled; test/documents.test.mjs keeps the two the same.
+
+{
+cron('morning', '0 8 * * *', async () => {
+  await rest.sendMessage({ channelId: '1', content: 'Good morning' })
+})
+}
+
+{
+createBot({ commands: [prefix({ name: 'ping', run: (ctx) => ctx.reply('Pong!') })] })
+}
+
+{
+const roll = slash({
+  name: 'roll',
+  description: 'Rolls a die',
+  options: [{ name: 'sides', description: 'How many', type: 'integer', required: true }],
+  run: (ctx) => ctx.reply(`${1 + Math.floor(Math.random() * ctx.options.sides)}`),
+})
+createBot({ slashCommands: [roll] })
+}
