@@ -128,8 +128,7 @@ class AccessLog(AbstractAccessLogger):
         if trace is not None:
             fields["trace_id"] = trace.trace_id
         level = logging.ERROR if response.status >= 500 else logging.INFO
-        text = "%(ip)s %(method)s %(path)s %(status)d %(duration_ms)s ms %(user_agent)r %(request_id)s"
-        self.logger.log(level, text, fields, extra=fields)
+        self.logger.log(level, "request", extra=fields)
 
 
 MIDDLEWARES = (identify, refuse, errors, compress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,10 @@ def where(details: Mapping[str, Any], message: str, sources: Sequence[SourceText
     """The place that an error names, and its line with a mark below; nothing when it names none."""
     file, line, column = details.get("file"), details.get("line"), details.get("column")
     if not isinstance(file, str) or not isinstance(line, int):
-        return []
+        found = _first_place(message, sources)
+        if found is None:
+            return []
+        file, line, column = found
     place = f"{file}:{line}:{column}" if isinstance(column, int) else f"{file}:{line}"
     shown = [] if place in message else [f"at {place}"]
     text = next((source.contents for source in sources if source.path == file), "").split("\n")
@@ -89,6 +93,15 @@ def where(details: Mapping[str, Any], message: str, sources: Sequence[SourceText
         if isinstance(column, int) and column >= 1:
             shown.append(" " * (len(number) - 2) + "| " + " " * (column - 1) + "^")
     return shown
+
+
+def _first_place(message: str, sources: Sequence[SourceText]) -> tuple[str, int, int] | None:
+    """The first `file:line:column` in a stack trace that is in one of the files sent."""
+    paths = {source.path for source in sources}
+    for file, line, column in re.findall(r"([^\s()]+):(\d{1,7}):(\d{1,7})", message):
+        if file in paths:
+            return file, int(line), int(column)
+    return None
 
 
 def _quoted(guild: str) -> str:

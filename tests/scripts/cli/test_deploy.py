@@ -151,6 +151,12 @@ def test_given_a_place_already_in_the_message_when_shown_then_it_is_not_said_twi
     ]
 
 
+def test_given_only_a_stack_trace_when_shown_then_its_first_line_in_the_project_is_marked() -> None:
+    trace = "Error: boom\n    at lib (flora:sdk:9:9)\n    at src/a.ts:2:3\n    at src/a.ts:1:1"
+
+    assert where({}, trace, [SourceText("src/a.ts", "1\n  throw x\n")]) == ["    2 |   throw x", "      |   ^"]
+
+
 def test_given_a_place_nobody_sent_when_shown_then_only_its_name_is_there() -> None:
     assert where({"file": "b.ts", "line": 7}, "no", []) == ["at b.ts:7"]
     assert where({"file": "b.ts", "line": 7, "column": 2}, "no", [SourceText("b.ts", "1\n")]) == ["at b.ts:7:2"]
