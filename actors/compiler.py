@@ -19,8 +19,8 @@ from flora.messages.lifecycle import Drain, Start
 
 log = logging.getLogger(__name__)
 
-MAX_WAITING = 64
-"""Requests in line behind the one that runs. At boot the deployer asks for some dozen at once."""
+MAX_WAITING = 512
+"""Requests in line behind the one that runs. At boot the deployer may ask for 256 at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,7 @@ class Compiler(FloraActor):
         super().__init__()
         self._jobs: queue.SimpleQueue[tuple[Compile, Address] | None] = queue.SimpleQueue()
         self._unfinished = 0
+        self._refusing = False
         self._draining: Drain | None = None
 
     def on_start(self, msg: Start) -> object:
@@ -59,7 +60,7 @@ class Compiler(FloraActor):
         return {}
 
     def receiveMsg_Compile(self, msg: Compile, sender: Address) -> None:
-        if self._draining is not None:
+        if self._refusing:
             raise ShuttingDown("the system is going down")
         if self._unfinished > MAX_WAITING:
             raise MailboxFull(
@@ -80,6 +81,7 @@ class Compiler(FloraActor):
             self._drained()
 
     def on_drain(self, msg: Drain) -> object:
+        self._refusing = True
         if not self._unfinished:
             return None
         self._draining = msg

@@ -53,9 +53,7 @@ class Graph:
         return self._resolved[key]
 
     def _search(self, node: int, name: str, seen: set[tuple[int, str]]) -> Binding | str | None:
-        self._searches += 1
-        if self._searches > _MAX_SEARCHES:
-            raise BundleFailed("the modules re-export each other in too many ways")
+        self._count_search()
         if node == SDK:
             return Binding(SDK, name)
         if (node, name) in seen:
@@ -82,18 +80,27 @@ class Graph:
                 found = one
         return found
 
-    def is_type(self, node: int, name: str, seen: frozenset[int] = frozenset()) -> bool:
-        """Whether a name that resolves to no value is an exported type."""
-        if node == SDK or node in seen:
+    def is_type(self, node: int, name: str) -> bool:
+        """Whether a name that resolves to no value is an exported type. Anything of the SDK may be one."""
+        return self._search_type(node, name, set())
+
+    def _search_type(self, node: int, name: str, seen: set[tuple[int, str]]) -> bool:
+        if node == SDK or (node, name) in seen:
             return node == SDK
+        self._count_search()
+        seen.add((node, name))
         module, targets = self.nodes[node].module, self.nodes[node].targets
         if name in module.types:
             return True
-        inner = seen | {node}
         for one in module.indirect:
             if one.exported == name:
-                return one.name is not None and self.is_type(targets[one.request], one.name, inner)
-        return any(self.is_type(targets[request], name, inner) for request in module.stars)
+                return one.name is not None and self._search_type(targets[one.request], one.name, seen)
+        return any(self._search_type(targets[request], name, seen) for request in module.stars)
+
+    def _count_search(self) -> None:
+        self._searches += 1
+        if self._searches > _MAX_SEARCHES:
+            raise BundleFailed("the modules re-export each other in too many ways")
 
     def exports_of(self, node: int) -> dict[str, Binding]:
         """Everything a module's namespace has, sorted as the language says (by UTF-16 code units)."""

@@ -304,6 +304,7 @@
       this.indirect = [] // [exported, request index, imported name or null]
       this.stars = []
       this.defaultFunction = false // whether `export default function () {}` was given a name it must not show
+      this.calledEnds = new Set() // "line:column" behind imported names that are called
       this.topLevelAwait = false
       this.usesMeta = false
     }
@@ -439,7 +440,7 @@
         } else if (ts.isReturnStatement(node) && isTopLevel(node)) {
           fail('parse', "A 'return' statement can only be used within a function body.", this.file, node)
         } else if (ts.isBinaryExpression(node) && node.operatorToken.kind === K.LessThanToken) {
-          // Outside modules `<!--` begins a comment; in one it is three operators.
+          // Where the linker puts this text `<!--` begins a comment; to TypeScript it is three operators.
           const end = node.operatorToken.end
           if (this.file.text.startsWith('!--', end)) this.edits.insert(end, ' ')
         }
@@ -465,6 +466,8 @@
       }
       const called = (ts.isCallExpression(parent) && parent.expression === node) || (ts.isTaggedTemplateExpression(parent) && parent.tag === node)
       if (!called || !isMember) return text
+      const end = this.file.getLineAndCharacterOfPosition(node.end)
+      this.calledEnds.add(`${end.line}:${end.character}`)
       return this.startsStatement(node) ? `;(0,${text})` : `(0,${text})`
     }
 
@@ -529,14 +532,16 @@
   }
 
   /** Mappings of the edited text. Also the last source line and column, where the next module's deltas start. */
-  function encode(segments, shifts) {
+  function encode(segments, shifts, calledEnds) {
     let text = ''
     let line = 0
     let column = 0
     let sourceLine = 0
     let sourceColumn = 0
     let first = true
-    for (const [generatedLine, at, fromLine, fromColumn] of segments) {
+    for (let [generatedLine, at, fromLine, fromColumn] of segments) {
+      // V8 names a call of `(0,$flora$0.f)` by its second parenthesis; its author by where `f` begins.
+      if (calledEnds.has(`${generatedLine}:${at}`)) [fromLine, fromColumn] = [sourceLine, sourceColumn]
       while (line < generatedLine) {
         text += ';'
         line++
@@ -585,7 +590,7 @@
     rewriter.run()
     if (!segments) segments = bundle ? [] : identitySegments(target.file)
     const code = rewriter.edits.apply()
-    const { text: mappings, last } = encode(segments, rewriter.edits.shifts())
+    const { text: mappings, last } = encode(segments, rewriter.edits.shifts(), rewriter.calledEnds)
     return {
       code,
       lines: target.file.getLineStarts().length,

@@ -28,6 +28,7 @@ INTERNAL_MARKERS = (
 
 _LINKER = "flora:linker"  # how a frame in the text between two modules is named
 _RESUMED = re.compile(r"^ +at (?:async )?\S*\.next \(<anonymous>\)$", re.MULTILINE)  # where a module begins
+_MODULE_FRAME = re.compile(r"^( +at (?:async )?)\$flora\$\w+(?:\.next)? \((\S+)\)$", re.MULTILINE)  # a module's top level
 _MAX_CHARS = 64_000  # a script may throw a string of any length
 
 
@@ -96,7 +97,7 @@ class ErrorText:
     def map_places(self, text: str) -> str:
         """The same text with every place of the script as the author's `file:line:column`."""
         if self._map is not None:
-            text = _RESUMED.sub(f"    at {_LINKER}", text)
+            text = _MODULE_FRAME.sub(r"\1\2", _RESUMED.sub(f"    at {_LINKER}", text))
         return self._place.sub(self._mapped, text)
 
     def _mapped(self, match: re.Match[str]) -> str:
