@@ -45,6 +45,12 @@ class Lifeline:
             self._write_fd = None
         threading.Thread(target=self._wait, name="lifeline", daemon=True).start()
 
+    def cut(self) -> None:
+        """In the launcher: end every process that watches."""
+        if self._write_fd is not None:
+            os.close(self._write_fd)
+            self._write_fd = None
+
     def _wait(self) -> None:
         while True:
             try:
@@ -72,8 +78,9 @@ class Lifeline:
 class RunningSystem:
     """The actor system of this host."""
 
-    def __init__(self, system: Any, port: int, serializer: wire.SignedPickle) -> None:
+    def __init__(self, system: Any, port: int, serializer: wire.SignedPickle, lifeline: Lifeline) -> None:
         self._system = system
+        self._lifeline = lifeline
         self.port = port
         self.serializer = serializer
 
@@ -93,9 +100,13 @@ class RunningSystem:
         """The next message to the outside; None when none comes in time."""
         return self._system.listen(limit_s)
 
-    def shutdown(self) -> None:
-        """Ends all actors and the admin."""
-        self._system.shutdown()
+    def shutdown(self, limit_s: float) -> None:
+        """Ends all actors and the admin: asks them, and cuts the lifeline when they have not gone within the limit."""
+        asking = threading.Thread(target=self._system.shutdown, name="system shutdown", daemon=True)
+        asking.start()
+        asking.join(limit_s)
+        self._lifeline.cut()
+
 
 
 def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSystem:
@@ -126,7 +137,7 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSyste
             error = exc
             time.sleep(0.05)
             continue
-        return RunningSystem(system, port, serializer)
+        return RunningSystem(system, port, serializer, lifeline)
     raise RuntimeError(f"the actor system did not start: {error}") from error
 
 

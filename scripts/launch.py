@@ -27,7 +27,8 @@ from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.supervisor import ServiceSupervisor
 
 POLL_S = 0.1
-DRAIN_LIMIT_S = 2.5  # together with stopping the servers this stays under five seconds
+DRAIN_LIMIT_S = 2.0  # together with the limits below this stays under five seconds
+ACTORS_STOP_LIMIT_S = 0.5
 SERVICES_STOP_LIMIT_S = 1.5
 
 
@@ -116,7 +117,7 @@ class Launcher:
                 self._drain(running, runtime)
             return 0 if fatal is None else 1
         finally:
-            running.shutdown()
+            running.shutdown(ACTORS_STOP_LIMIT_S)
 
     def _await_boot(self, running: system.RunningSystem) -> dict[str, dict[str, object]]:
         while True:
