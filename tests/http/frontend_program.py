@@ -66,7 +66,7 @@ def main(folder: Path) -> None:
         print(json.dumps(told(running.ask(first, Drain(req_id=ReqId("2"), limit_s=1), LIMIT_S))))
         print(json.dumps({"health": fetch(f"{base}/health")}))
     finally:
-        running.shutdown()
+        running.shutdown(LIMIT_S)
 
 
 if __name__ == "__main__":
