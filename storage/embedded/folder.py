@@ -36,7 +36,7 @@ class DataFolder:
         self._short_run: Path | None = None
 
     @classmethod
-    def open(cls, path: Path, *, wait_s: float = 5.0) -> DataFolder:
+    def open(cls, path: Path, *, wait_s: float = 10.0) -> DataFolder:
         """Makes the folder if it is missing, and takes the lock.
 
         A lock whose owner has just died may still be held by what it started; that is waited for, up to `wait_s`.

@@ -70,18 +70,19 @@ def test_given_env_toml_and_default_when_loaded_then_env_wins_over_toml_over_def
 
 
 def test_given_a_dotenv_when_loaded_then_it_counts_as_environment_but_set_variables_win(
-    load: Callable[..., Settings],
+    load: Callable[..., Settings], tmp_path: Path
 ) -> None:
     settings = load(
         toml="[runtime]\nmax_workers = 7\n",
         dotenv="# comment\nexport RUNTIME_MAX_WORKERS=3 # three\nAPI_PORT=1\n"
-        "HOME_DIR='/x'\nFLORA_DATA_DIR=\"${HOME_DIR}/d\"\n",
+        f"BASE='{tmp_path}'\n"
+        'FLORA_DATA_DIR="${BASE}/d"\n',
         API_PORT="2",
     )
 
     assert settings.runtime.max_workers == 3
     assert settings.api.port == 2
-    assert settings.data_dir == Path("/x/d")
+    assert settings.data_dir == tmp_path / "d"
 
 
 @pytest.mark.scenario("T02")
