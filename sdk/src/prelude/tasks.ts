@@ -14,7 +14,7 @@ import { dispatch as ownDispatch, runHandlers } from './handlers'
 import { dropOps, gateClosed, isGating, isPending, pendingOps, settleOp, taskOf } from './ops'
 import { putDone, type Outcome } from './output'
 import { dateNow, MapCtor, mapDelete, mapForEach, mapSet, mathMax } from './primordials'
-import { recordFinish, recordOwner, recordStart } from './progress'
+import { clearOwner, recordFinish, recordOwner, recordStart } from './progress'
 import { state, Task } from './state'
 import { dropTimers, fireNextTimer, timerCount, timerIsDue } from './timers'
 
@@ -97,7 +97,7 @@ export function drop(seq: number): void {
 /** Called first in every host call: what a cancelled run left standing is put right. */
 export function beginCall(): void {
   starting = false
-  recordOwner(null)
+  clearOwner()
 }
 
 /** Sets one thing going. False when there was nothing to do or nothing may move. */
@@ -163,7 +163,6 @@ function start(task: Task): void {
   mapSet(startedTasks, task.seq, task)
   state.started++
   state.current = task
-  state.owner = task
   recordStart(task)
   if (customDispatch === null) void runHandlers(task.event, task.payload, task, task, onHandlersEnd)
   else void driveCustom(task, customDispatch)
