@@ -19,6 +19,7 @@ import redis
 from flora.messages.errors import BugError, ConfigError, Conflict, StorageError
 from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.postgres import EmbeddedPostgres
+from flora.storage.embedded.server import pids_at_home
 from flora.storage.embedded.supervisor import ServiceSupervisor
 
 pytestmark = pytest.mark.service
@@ -27,7 +28,6 @@ LAUNCHER = """
 import json, sys, time
 from pathlib import Path
 from flora.storage.embedded.folder import DataFolder
-from flora.storage.embedded.server import pids_at_home
 from flora.storage.embedded.supervisor import ServiceSupervisor
 
 supervisor = ServiceSupervisor(DataFolder.open(Path(sys.argv[1])))
