@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from flora.messages.deployment import Compiled, SourceFile
+from flora.messages.ids import GuildId
 
 MAX_CHARS = 32_000_000  # scripts and maps together; most are ASCII, so about as many bytes
 
@@ -36,16 +37,18 @@ class CompileCache:
         self._chars = 0
         self._known: OrderedDict[bytes, Compiled] = OrderedDict()
 
-    async def get(self, script: Script, compile_script: CompileScript) -> Compiled:
+    async def get(self, guild_id: GuildId, script: Script, compile_script: CompileScript) -> Compiled:
         """What `compile_script` makes of the script, from memory where possible. Its errors pass through."""
-        key = _key(script)
-        known = self._known.get(key)
-        if known is None:
-            known = await compile_script(script)
-            self._keep(key, known)
-        else:
-            self._known.move_to_end(key)
-        return known
+        shared = _key(script)
+        own = shared + guild_id.encode()
+        for key in (shared, own):
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        compiled = await compile_script(script)
+        # `import.meta.url` names the guild; a script that uses it is this guild's alone.
+        self._keep(own if f"//guild/{guild_id}/" in compiled.script else shared, compiled)
+        return compiled
 
     def _keep(self, key: bytes, compiled: Compiled) -> None:
         self._drop(key)

@@ -3,8 +3,8 @@
 For one guild everything here happens one after the other, in the order of asking (`GuildTurns`); guilds do not wait for
 each other. A deploy compiles, loads, then stores:
 
-    compile fails       nothing happened, nothing is recorded
-    load fails          the router kept the old isolate; a failed revision is recorded
+    files do not compile      nothing happened, nothing is recorded
+    load fails, or the bundle is no script      the router kept the old isolate; a failed revision is recorded
     outcome of the load unknown (no answer)      the previous script is loaded again: the last load wins
     storing fails       the previous script is loaded again, or the guild unloaded if there was none
     answer to the commit lost      the store is asked whether it has the revision; while it cannot say, the previous
@@ -25,18 +25,19 @@ from typing import Any, Protocol, TypeVar
 
 from flora.actors.compile_cache import CompileCache, Script
 from flora.actors.deployment_record import (
+    as_sent,
+    as_stored,
     change_summary,
     check_size,
     check_storable,
     deploy_json,
     deployment_json,
     printable,
-    runnable,
-    stored_form,
+    stored_bundle,
 )
 from flora.actors.guild_turns import GuildTurns
 from flora.messages.deployment import Compiled, Deploy, DeployActor, Deployment, Revision
-from flora.messages.errors import FloraError, NotFound, ShuttingDown, StorageError, TimedOut, Unavailable
+from flora.messages.errors import FloraError, GuestError, NotFound, ShuttingDown, StorageError, TimedOut, Unavailable
 from flora.messages.ids import GuildId, ReqId
 from flora.storage.backoff import Backoff
 from flora.storage.ports import DeploymentStore, DeploymentSummary, Recorded
@@ -221,9 +222,13 @@ class DeployService:
 
     async def _deploy(self, request: Deploy, *, record_failure: bool = True) -> Recorded:
         check_storable(request)
-        script = Script(entry=request.entry, files=request.files, bundle=request.bundle, source_map=request.source_map)
-        compiled = await self._compile(request.guild_id, script)
-        plan = await self._plan(request, compiled)
+        try:
+            compiled = await self._compile(request.guild_id, as_sent(request))
+        except GuestError as exc:  # only of a bundle: files that do not compile raise BundleFailed and leave no trace
+            if record_failure:
+                await self._record_failure((await self._plan(request, request.bundle or "")).revision, exc)
+            raise
+        plan = await self._plan(request, stored_bundle(request, compiled))
         try:
             check_size(request, compiled, self._max_script_bytes)
             await self._host.load(request.guild_id, compiled, restore=False)
@@ -237,11 +242,11 @@ class DeployService:
         self._guilds[request.guild_id] = _Guild(loaded=True)
         return recorded
 
-    async def _plan(self, request: Deploy, compiled: Compiled) -> _Plan:
+    async def _plan(self, request: Deploy, bundle: str) -> _Plan:
         previous = await self._store.current(request.guild_id)
         base = await self._store.latest_success(request.guild_id)
-        stored = stored_form(request, compiled)
-        bundle = stored.bundle or ""
+        # A map that came with files alone describes something else; the one of the compiled script is inside it.
+        source_map = request.source_map if request.bundle is not None else None
         revision = Revision(
             revision_id=str(uuid.uuid4()),
             guild_id=request.guild_id,
@@ -250,18 +255,14 @@ class DeployService:
             status="success",
             deploy_source=request.source,
             actor=request.actor,
-            files=stored.files,
-            source_map=stored.source_map,
+            files=request.files,
+            source_map=source_map,
             build_id=request.build_id,
             base_revision_id=base.revision_id if base else None,
             change_summary=change_summary(request.files, base.files if base else None),
         )
         deployment = Deployment(
-            guild_id=request.guild_id,
-            entry=request.entry,
-            bundle=bundle,
-            files=stored.files,
-            source_map=stored.source_map,
+            guild_id=request.guild_id, entry=request.entry, bundle=bundle, files=request.files, source_map=source_map
         )
         return _Plan(deployment=deployment, revision=revision, previous=previous)
 
@@ -384,7 +385,7 @@ class DeployService:
         """Loads a stored deployment. The caller has the guild's turn."""
         guild = self._guild(deployment.guild_id)
         try:
-            compiled = await self._compile(deployment.guild_id, runnable(deployment))
+            compiled = await self._compile(deployment.guild_id, as_stored(deployment))
             await self._host.load(deployment.guild_id, compiled, restore=True)
         except FloraError as exc:
             guild.loaded, guild.broken = False, not isinstance(exc, Unavailable)
@@ -392,7 +393,7 @@ class DeployService:
         guild.loaded, guild.broken = True, False
 
     async def _compile(self, guild_id: GuildId, script: Script) -> Compiled:
-        return await self._cache.get(script, lambda missing: self._host.compile(guild_id, missing))
+        return await self._cache.get(guild_id, script, lambda missing: self._host.compile(guild_id, missing))
 
     # Helpers
 

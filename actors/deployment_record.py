@@ -31,24 +31,26 @@ def change_summary(new: Sequence[SourceFile] | None, base: Sequence[SourceFile] 
     )
 
 
-def stored_form(request: Deploy, compiled: Compiled) -> Script:
-    """What the tables keep of a deploy.
-
-    A bundle is kept as it was sent, with its map. Of files alone the compiled script is kept, its map inside it, as
-    databases of the Rust runtime have it; a map that came with them describes something else and is dropped.
-    """
-    if request.bundle is not None:
-        return Script(entry=request.entry, files=request.files, bundle=request.bundle, source_map=request.source_map)
-    bundle = compiled.script
-    if compiled.source_map is not None:
-        encoded = base64.b64encode(compiled.source_map.encode()).decode("ascii")
-        bundle = f"{bundle.rstrip()}\n{INLINE_MAP}{encoded}\n"
-    return Script(entry=request.entry, files=request.files, bundle=bundle, source_map=None)
+def as_sent(request: Deploy) -> Script:
+    """A deploy as the compiler takes it."""
+    return Script(entry=request.entry, files=request.files, bundle=request.bundle, source_map=request.source_map)
 
 
-def runnable(deployment: Deployment) -> Script:
+def as_stored(deployment: Deployment) -> Script:
     """A stored deployment as the compiler takes it. Its files are for people; what runs is the bundle."""
     return Script(entry=deployment.entry, files=None, bundle=deployment.bundle, source_map=deployment.source_map)
+
+
+def stored_bundle(request: Deploy, compiled: Compiled) -> str:
+    """The text that is kept as the bundle of a deploy.
+
+    A bundle is kept as it was sent. Of files alone the compiled script is kept with its map in the last line, as
+    databases of the Rust runtime have it.
+    """
+    if request.bundle is not None or compiled.source_map is None:
+        return compiled.script if request.bundle is None else request.bundle
+    encoded = base64.b64encode(compiled.source_map.encode()).decode("ascii")
+    return f"{compiled.script}\n{INLINE_MAP}{encoded}\n"
 
 
 def check_storable(request: Deploy) -> None:

@@ -60,9 +60,9 @@ class PeerCalls:
         try:
             return await task
         except asyncio.CancelledError:
-            if self._address == address:
-                task.cancel()
-                raise  # it is the asker that was cancelled
+            asker = asyncio.current_task()
+            if asker is not None and asker.cancelling():
+                raise
             raise TimedOut(f"the {self._role} was restarted before it answered", peer=self._role) from None
         finally:
             self._under_way.discard(task)

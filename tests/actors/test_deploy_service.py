@@ -45,6 +45,8 @@ class FakeHost:
     async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
         text = script.bundle if script.bundle is not None else (script.files or ())[0].contents
         self.compiled.append(text)
+        if "syntax error" in text and script.bundle is not None:
+            raise LoadFailed("Unexpected token (bundle.js:1:1)")
         if "syntax error" in text:
             raise BundleFailed(
                 "failed to parse src/main.ts: 1:1 unexpected token", file="src/main.ts", line=1, column=1
@@ -190,6 +192,17 @@ async def test_given_sources_that_do_not_compile_then_nothing_happened_at_all(
     assert host.running == {G: "v1"}
     assert len(host.loads) == 1
     assert len(await store.history(G, 10)) == 1
+
+
+async def test_given_a_bundle_that_is_no_script_then_the_attempt_is_kept(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    with pytest.raises(LoadFailed, match="Unexpected token"):
+        await service.deploy(a_deploy(bundle="syntax error", files=None))
+
+    assert host.loads == []
+    newest = (await store.history(G, 1, include_bundle=True))[0]
+    assert (newest.status, newest.bundle) == ("failed", "syntax error")
 
 
 @pytest.mark.scenario("T10", "T18")
