@@ -37,7 +37,6 @@ class _Answer:
     """Posted by the loop: what a request led to."""
 
     request: Request
-    sender: Address
     outcome: concurrent.futures.Future[Any]
 
 
@@ -60,15 +59,6 @@ class HttpFrontend(FloraActor):
         self._streams: LogStreams
         self._server: ApiServer | None = None
         self._database: Database | None = None
-        self._asker: Address = None  # who sent the message that is being handled
-
-    def receiveMsg_Start(self, msg: Start, sender: Address) -> None:
-        self._asker = sender
-        super().receiveMsg_Start(msg, sender)
-
-    def receiveMsg_Drain(self, msg: Drain, sender: Address) -> None:
-        self._asker = sender
-        super().receiveMsg_Drain(msg, sender)
 
     def on_start(self, msg: Start) -> Any:
         self._peer_book = PeerBook(self.bridge, msg.peers)
@@ -113,20 +103,19 @@ class HttpFrontend(FloraActor):
         return DEFERRED
 
     def _answer_when_done(self, request: Request, future: concurrent.futures.Future[Any]) -> None:
-        sender = self._asker
-        future.add_done_callback(lambda done: self.bridge.post(_Answer(request, sender, done)))
+        future.add_done_callback(lambda done: self.bridge.post(_Answer(request, done)))
 
     def on_inbox(self, item: object) -> None:
         if not isinstance(item, _Answer):
             return
         error = item.outcome.exception()
         if error is None:
-            self.reply_ok(item.request, item.sender, item.outcome.result())
+            self.reply_ok(item.request, None, item.outcome.result())
         elif isinstance(error, FloraError):
-            self.reply_failed(item.request, item.sender, error)
+            self.reply_failed(item.request, None, error)
         else:
             log.error("the server failed", exc_info=error, extra={"action": "bug"})
-            self.reply_failed(item.request, item.sender, BugError("the HTTP server failed; see its log"))
+            self.reply_failed(item.request, None, BugError("the HTTP server failed; see its log"))
 
     def on_stop(self) -> None:
         try:

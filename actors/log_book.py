@@ -6,6 +6,7 @@ Rings live in memory, one per guild, so that a noisy guild evicts only its own l
 from __future__ import annotations
 
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ class LogRings:
 
     def __init__(self) -> None:
         self._rings: dict[str, Ring] = {}
-        self._last_id = 0
+        self._last_id = time.time_ns() // 1000  # above every id of an earlier life: readers resume by id
 
     def add(self, timestamp_ms: int, level: str, target: str, guild_id: str, message: str) -> dict[str, Any]:
         """Stores a line and gives it as readers see it."""
@@ -121,7 +122,7 @@ class LogBook(FloraActor):
         if msg.after_id is not None:
             missed = self._rings.read(msg.guild_id, RING_LINES, after_id=msg.after_id)
             if missed:
-                self.send(sender, LogLines(subscription=subscription, lines=tuple(missed)))
+                self.send(msg.reply_to or sender, LogLines(subscription=subscription, lines=tuple(missed)))
 
     def receiveMsg_StopFollowing(self, msg: StopFollowing, sender: Address) -> None:
         """Ends a live stream."""

@@ -172,12 +172,17 @@ class Runtime(FloraActor):
                 failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
                 return
             child.state, child.facts = "running", reply.value
-            if child.actor_class is Gateway and self._fronts_open:
-                self.send(child.address, OpenGateway())
+            self._after_start(child)
             self._announce(child)
             then()
 
         self.ask(child.address, start, started, START_LIMIT_S)
+
+    def _after_start(self, child: Child) -> None:
+        if child.actor_class is Gateway and self._fronts_open:
+            self.send(child.address, OpenGateway())
+        if child.actor_class is HttpFrontend:  # "any free port" means the same one after a restart
+            self.settings = replace(self.settings, api=replace(self.settings.api, port=child.facts["port"]))
 
     def _announce(self, child: Child) -> None:
         if child.worker_id is None:
