@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,34 @@ def test_given_a_running_server_when_it_is_killed_then_it_is_repaired_with_its_d
     assert query(supervisor.database_url, "SELECT answer FROM kept") == (42,)
     with cache(supervisor.cache_url) as client:
         assert client.get("kept") == "yes"
+
+
+@pytest.mark.fault
+def test_given_a_busy_writer_when_postgres_is_killed_then_no_acknowledged_row_is_lost(
+    program: Program, eventually: Any
+) -> None:
+    supervisor = program.start(cache=False)
+    url = supervisor.database_url
+    query(url, "CREATE TABLE written (n int)")
+    acknowledged: list[int] = []
+
+    def write_until_cut_off() -> None:
+        assert url is not None
+        with suppress(psycopg.OperationalError), psycopg.connect(url, autocommit=True) as connection:
+            for number in range(1_000_000):
+                connection.execute("INSERT INTO written VALUES (%s)", [number])
+                acknowledged.append(number)
+
+    writer = threading.Thread(target=write_until_cut_off)
+    writer.start()
+    eventually(lambda: len(acknowledged) > 50)
+    os.kill(supervisor.pids["Postgres"], signal.SIGKILL)
+    poll_until(eventually, supervisor, "Postgres", "restarted")
+    writer.join()
+
+    count, highest = query(url, "SELECT count(*), max(n) FROM written")
+    assert highest >= acknowledged[-1]
+    assert count == highest + 1
 
 
 @pytest.mark.fault
