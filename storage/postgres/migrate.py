@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
-from flora.messages.errors import StorageError
+from flora.messages.errors import ConfigError, StorageError
 from flora.storage.backoff import Backoff
 from flora.storage.postgres.errors import translated
 
@@ -75,10 +76,12 @@ def migrate(
         How many were applied now; 0: the database was up to date.
     Raises:
         Unavailable: the server was not reached within `wait_s`, or somebody else holds the lock.
+        ConfigError: the URL is malformed.
         StorageError: a step failed and was rolled back, an applied one was edited since, or the database is newer
             than this version. Earlier steps stay applied.
     """
     say = progress or _silent
+    _check_url(url)
     steps = tuple(migrations) if migrations is not None else load_migrations()
     with translated("connecting to the database"):
         connection = _connect(url, wait_s, say)
@@ -91,6 +94,14 @@ def migrate(
             say(f"migration {index} of {len(pending)}: {step.name.replace('_', ' ')}")
             _apply(connection, step)
     return len(pending)
+
+
+def _check_url(url: str) -> None:
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        # Without its cause: libpq's text quotes the URL, and the URL has a password.
+        raise ConfigError("database.url (DATABASE_URL) is not a Postgres URL") from None
 
 
 def _connect(url: str, wait_s: float, say: Progress) -> psycopg.Connection:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from flora.messages.errors import StorageError, Unavailable
+from flora.messages.errors import ConfigError, StorageError, Unavailable
 from flora.messages.ids import GuildId, UserId
 from flora.storage.postgres import Database, PostgresDeploymentStore, PostgresTokenStore, create_token, migrate
 from flora.storage.postgres.migrate import LOCK_KEY, Migration, load_migrations
@@ -232,6 +232,15 @@ def test_given_nobody_listens_then_the_wait_is_told_and_ends() -> None:
 
     assert told
     assert "sesame" not in "".join(told)
+
+
+@pytest.mark.parametrize("url", ["posgres//flora:sesame@localhost/flora", "postgresql://flora:sesame@localhost/x?y=z"])
+def test_given_a_url_of_nothing_then_it_is_a_config_error_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="DATABASE_URL") as caught:
+        migrate(url)
+
+    assert "sesame" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 async def test_given_an_empty_database_when_a_token_is_made_from_the_command_line_then_it_works(
