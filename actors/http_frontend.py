@@ -79,6 +79,7 @@ class HttpFrontend(FloraActor):
             access=GuildAccess(self._peer_book, limits),
             log_streams=self._streams,
             operator_secret=settings.api.operator_secret,
+            simulator_url=settings.discord.api_base.removesuffix("/api/v10") if settings.discord.simulated else None,
             limits=limits,
         )
         self._server = ApiServer(deps)

@@ -7,6 +7,7 @@ auth         who is calling                                 access        may th
 body, query  reading what was sent                          render        writing JSON
 log_streams  live log lines to many readers                 peers, ports  the way to the actors
 limits       every limit, with its reason                   lifecycle     draining
+home         what a browser gets at /
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from flora.http.deps import DEPS, Deps
+from flora.http.home import home
 from flora.http.lifecycle import LIFECYCLE, ServerLifecycle
 from flora.http.middleware import MIDDLEWARES, add_headers
 from flora.http.routes import TABLES
@@ -27,6 +29,7 @@ def create_app(deps: Deps) -> web.Application:
     app[ROUTE_OF] = {}
     app[LIFECYCLE] = ServerLifecycle()
     app.on_response_prepare.append(add_headers)
+    app.router.add_get("/", home)
     for table in TABLES:
         add_routes(app, table)
     return app

@@ -24,6 +24,7 @@ class Deps:
     access: GuildAccess
     log_streams: LogStreams
     operator_secret: str | None = field(default=None, repr=False)
+    simulator_url: str | None = None  # page of the simulated Discord
     limits: HttpLimits = field(default_factory=HttpLimits)
 
 
