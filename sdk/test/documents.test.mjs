@@ -5,7 +5,8 @@ import { test } from 'node:test'
 import { Isolate } from './isolate.mjs'
 
 const read = (name) => readFileSync(new URL(`../types/${name}`, import.meta.url), 'utf8')
-const declared = [...(read('flora.d.ts') + read('web.d.ts')).matchAll(/^declare (?:function|const|var|class) (\w+)/gm)].map((match) => match[1])
+const all = read('flora.d.ts') + read('web.d.ts') + read('builders.d.ts')
+const declared = [...all.matchAll(/^declare (?:abstract )?(?:function|const|var|class) (\w+)/gm)].map((match) => match[1])
 
 test('GIVEN every declared global WHEN looked up in an isolate THEN it is there', () => {
   const isolate = new Isolate()
@@ -21,7 +22,7 @@ test('GIVEN every member of flora WHEN looked up THEN it is declared and global'
 })
 
 test('GIVEN every @example WHEN read THEN it is one of those the type tests compile', () => {
-  const examples = [...read('flora.d.ts').matchAll(/@example\n((?: \* .*\n)+?) \*\//g)].map((match) => match[1].replace(/^ \* /gm, ''))
+  const examples = [...all.matchAll(/@example\n((?: \* .*\n)+?) \*\//g)].map((match) => match[1].replace(/^ \* /gm, ''))
   const compiled = read('test/examples.ts')
   assert.ok(examples.length >= 3)
   for (const example of examples) assert.ok(compiled.includes(example.trimEnd()), example)

@@ -2,6 +2,7 @@
 // names. Ids are decimal strings, timestamps RFC 3339 strings, absent values null.
 
 /// <reference path="./web.d.ts" />
+/// <reference path="./builders.d.ts" />
 
 // ---- payloads
 
@@ -164,7 +165,7 @@ interface FloraEventMap {
 /** What goes into a message. At least one of content, embeds, attachments and components. */
 interface FloraMessageBody {
   content?: string
-  embeds?: FloraEmbed[]
+  embeds?: (FloraEmbed | EmbedBuilder)[]
   attachments?: FloraAttachment[]
   components?: FloraComponent[]
   tts?: boolean
@@ -182,7 +183,7 @@ interface MessageReplyOptions extends FloraMessageBody {
 
 interface MessageEditOptions {
   content?: string
-  embeds?: FloraEmbed[]
+  embeds?: (FloraEmbed | EmbedBuilder)[]
   components?: FloraComponent[]
   allowedMentions?: FloraAllowedMentions
   flags?: number
@@ -548,4 +549,41 @@ declare const flora: {
   ButtonStyles: typeof ButtonStyles
   InputTextStyle: typeof InputTextStyle
   InputTextStyles: typeof InputTextStyles
+  embed: typeof embed
+  EmbedBuilder: typeof EmbedBuilder
+  actionRow: typeof actionRow
+  button: typeof button
+  stringSelect: typeof stringSelect
+  userSelect: typeof userSelect
+  roleSelect: typeof roleSelect
+  mentionableSelect: typeof mentionableSelect
+  channelSelect: typeof channelSelect
+  inputText: typeof inputText
+  textDisplay: typeof textDisplay
+  thumbnail: typeof thumbnail
+  section: typeof section
+  mediaGallery: typeof mediaGallery
+  file: typeof file
+  separator: typeof separator
+  container: typeof container
+  label: typeof label
+  fileUpload: typeof fileUpload
+  ActionRowBuilder: typeof ActionRowBuilder
+  ButtonBuilder: typeof ButtonBuilder
+  SelectMenuBuilderBase: typeof SelectMenuBuilderBase
+  StringSelectMenuBuilder: typeof StringSelectMenuBuilder
+  UserSelectMenuBuilder: typeof UserSelectMenuBuilder
+  RoleSelectMenuBuilder: typeof RoleSelectMenuBuilder
+  MentionableSelectMenuBuilder: typeof MentionableSelectMenuBuilder
+  ChannelSelectMenuBuilder: typeof ChannelSelectMenuBuilder
+  InputTextBuilder: typeof InputTextBuilder
+  TextDisplayBuilder: typeof TextDisplayBuilder
+  ThumbnailBuilder: typeof ThumbnailBuilder
+  SectionBuilder: typeof SectionBuilder
+  MediaGalleryBuilder: typeof MediaGalleryBuilder
+  FileBuilder: typeof FileBuilder
+  SeparatorBuilder: typeof SeparatorBuilder
+  ContainerBuilder: typeof ContainerBuilder
+  LabelBuilder: typeof LabelBuilder
+  FileUploadBuilder: typeof FileUploadBuilder
 }

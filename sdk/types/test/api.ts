@@ -75,6 +75,21 @@ async function operations(): Promise<void> {
   await rest.createRole({})
 }
 
+on('messageCreate', (ctx) =>
+  ctx.reply({
+    flags: MessageFlags.IS_COMPONENTS_V2,
+    components: [
+      container().addComponents(textDisplay('x'), section().setAccessory(thumbnail('https://x.example'))).setAccentColor(0xff0000),
+      actionRow().addComponents([button().setStyle(ButtonStyle.Primary).setCustomId('a')], stringSelect('s').addOptions({ label: 'l', value: 'v' })),
+    ],
+  }),
+)
+holds<Same<ReturnType<typeof userSelect>, UserSelectMenuBuilder>>()
+// @ts-expect-error a select needs its id
+stringSelect()
+// @ts-expect-error colours are numbers
+embed().setColor('red')
+
 const url = new URL('https://x.example/?a=b')
 url.searchParams.set('a', 'c')
 const id = setTimeout((n: number) => console.log(n), 10, 5)

@@ -19,3 +19,7 @@ const roll = slash({
 })
 createBot({ slashCommands: [roll] })
 }
+
+{
+on('messageCreate', (ctx) => ctx.reply({ embeds: [embed().setTitle('Score').addField('Red', '3', true)] }))
+}
