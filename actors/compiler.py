@@ -1,4 +1,4 @@
-"""The compiler: turns what authors send into scripts, in a process of its own, because hostile source may take V8 down."""
+"""The compiler: turns what authors send into scripts, in a process of its own: hostile source may take V8 down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The whole way from a `Compile` request to a `Compiled` script. Blocking; one caller at a time; no actor, no asyncio."""
+"""The whole way from a `Compile` request to a `Compiled` script. Blocking; one caller at a time.
+
+A failure of the isolate that may have spoiled it makes the next request start a new one.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +62,7 @@ class ScriptCompiler:
         """Prepares; nothing is loaded yet.
 
         Args:
-            settings: Limits on files and bytes. The size of the script is checked by the deployer, which records the failure.
+            settings: Limits on files and bytes. The script's size is checked by the deployer, which records it.
             typescript: typescript.js; None: where the SDK's build leaves it.
             limit_s: Longest time for one request.
             cache_chars: Bound of the cache, in characters of code and mappings.
@@ -71,7 +74,7 @@ class ScriptCompiler:
         self._cache = _ModuleCache(cache_chars)
 
     def warm_up(self) -> None:
-        """Loads TypeScript and runs it a little, so that the first deploy waits neither for it nor for V8 to optimise it.
+        """Loads TypeScript and runs it a little, so that the first deploy need not wait for V8 to optimise it.
 
         Raises:
             FileNotFoundError, CompilationEnded: It is not there or does not load.
@@ -90,7 +93,8 @@ class ScriptCompiler:
     def compile(self, request: Compile) -> Compiled:
         """The script of a project, or of a bundle if there is one.
 
-        A bundle that V8 takes as it is comes back unchanged, with its map, without TypeScript: so does every script made here.
+        A bundle that V8 takes as it is comes back unchanged, with its map, without TypeScript. So does every script
+        made here, which is how a stored deployment is restored.
 
         Raises:
             BundleFailed: The files cannot become a script. `details` has file, line and column where known.
@@ -181,7 +185,7 @@ class ScriptCompiler:
     def _compile_module_bundle(
         self, script: str, map_text: str | None, places: SourceMap | None, base_url: str, ends_at: float
     ) -> Compiled:
-        """A bundle in module form: exports go, imports are refused unless they name the SDK, the rest stays where it is."""
+        """A bundle in module form: exports go, imports are refused unless they name the SDK, the rest stays."""
         try:
             module = self._transform(".js", script, True, ends_at)
         except SourceRejected as exc:
@@ -222,8 +226,8 @@ def take_inline_map(bundle: str, map_text: str | None) -> tuple[str, str | None]
 def without_last_exports(bundle: str) -> str | None:
     """A bundle with blanks for the `export { … }` that bundlers write at its end, or None if it does not end so.
 
-    Nobody imports the bundle, so the statement does nothing; without it most bundles are plain, and TypeScript, which takes
-    a hundred times its size in memory, need not read eight megabytes. Whether the rest is a program is for V8 to say.
+    Nobody imports the bundle, so the statement does nothing. Without it most bundles are plain, and TypeScript, which
+    takes a hundred times a text's size in memory, need not read it. Whether the rest is a program is for V8 to say.
     """
     start = max(len(bundle) - _EXPORTS_CHARS, 0)
     found = _LAST_EXPORTS.search(bundle, start)

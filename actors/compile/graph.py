@@ -1,7 +1,7 @@
 """The module graph: which modules there are, what each export means, in which order they run.
 
-The rules are those of ECMAScript modules (source text module records): names are resolved through re-exports before anything runs,
-evaluation is depth first, and a module with top-level await holds up only those that depend on it.
+The rules are those of ECMAScript modules (source text module records): names are resolved through re-exports before
+anything runs, evaluation is depth first, and a module with top-level await holds up only those that depend on it.
 """
 
 from __future__ import annotations
@@ -200,11 +200,9 @@ class _Scheduler:
         step = Step(node, self.graph.nodes[node].module.top_level_await)
         index = len(self.steps)
         for target in targets:
-            if target in self.root_of:
-                target = self.root_of[target]
-            else:
+            if target not in self.root_of:
                 self.low[node] = min(self.low[node], self.low[target])
-            waited = self.step_of.get(target)
+            waited = self.step_of.get(self.root_of.get(target, target))
             if waited is not None and (self.steps[waited].is_async or self.steps[waited].waits_for):
                 step.waits_for += 1
                 self.steps[waited].parents.append(index)
@@ -267,7 +265,7 @@ def _refused(node: Node, request: int, specifier: str, relative: bool) -> Bundle
 
 
 def _check_sdk_import(node: Node, request: int) -> None:
-    """The package has types only; its values are globals. Imports by name are given those globals, the rest has no meaning."""
+    """The package has types only; its values are globals. Imports by name get those globals; others have no meaning."""
     module = node.module
     by_name = all(one.name not in (None, "default") for one in module.imported if one.request == request)
     again = request in module.stars or any(one.request == request for one in module.indirect)

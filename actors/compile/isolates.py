@@ -1,12 +1,13 @@
 """The two kinds of V8 isolate a compilation uses.
 
-`TypeScriptIsolate` is kept warm and holds typescript.js; it reads hostile text but never runs it, and is thrown away after any failure that
-may have left it in a state we do not know. `check_syntax` asks a fresh isolate whether V8 accepts a text as a function body; it is
-made and closed for each text, and the text is only parsed.
+`TypeScriptIsolate` is kept warm and holds typescript.js; it reads hostile text but never runs it, and is thrown away
+after any failure that may have left it in a state we do not know. `check_syntax` asks a fresh isolate whether V8
+accepts a text as a function body; that one is made and closed for each text, and the text is only parsed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from py_mini_racer import JSEvalException, JSParseException, JSTimeoutException, MiniRacer
+from py_mini_racer import JSEvalException, JSParseException, JSTimeoutException, MiniRacer, mini_racer
 
 from flora.actors.compile.model import Module
 
@@ -30,8 +31,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 _TYPESCRIPT = (_ROOT / "sdk/dist/typescript.js", _ROOT / "sdk/node_modules/typescript/lib/typescript.js")
 
 _PARSE_ONLY = 'throw 0;(async () => {"use strict";\n%s\n})', 'throw 0;async function f() {"use strict";\n%s\n}'
-"""A text that closes its function early needs `)` or `,` next in the first and the start of a statement in the second: both at once is
-impossible, so what passes both is one function body. `throw 0` keeps what was parsed from running."""
+"""A text that closes its function early needs `)` or `,` next in the first and the start of a statement in the second.
+Both at once is impossible, so what passes both is one function body. `throw 0` keeps what was parsed from running."""
 _LINES_BEFORE = 1
 _THROWN = re.compile(r"[^\n]*:1: 0\n")  # the report of `throw 0`
 
@@ -72,8 +73,30 @@ def typescript_path() -> Path:
     raise FileNotFoundError(f"{_TYPESCRIPT[0]} is missing: build the SDK first")
 
 
+class _Isolate:
+    """One V8 isolate with a loop of its own, which ends after it: V8 may report to the loop until it is closed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="isolate loop", daemon=True)
+        self._thread.start()
+        self._maker = mini_racer(self._loop)
+        self.racer = self._maker.__enter__()
+        self.racer.set_hard_memory_limit(HEAP_LIMIT_BYTES)
+
+    def close(self) -> None:
+        """Ends the isolate without waiting: V8 may be inside something that only returns when it is done."""
+        threading.Thread(target=self._close, name="close isolate", daemon=True).start()
+
+    def _close(self) -> None:
+        self._maker.__exit__(None, None, None)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
 class TypeScriptIsolate:
-    """TypeScript in an isolate. One caller at a time; each call blocks that caller's thread until done or `limit_s` is over."""
+    """TypeScript in an isolate. One caller at a time; a call blocks its thread until done or `limit_s` is over."""
 
     def __init__(self, typescript: Path) -> None:
         """Loads the compiler, 0.2–0.5 s.
@@ -81,9 +104,9 @@ class TypeScriptIsolate:
         Raises:
             CompilationEnded: It could not be loaded.
         """
-        self._racer = MiniRacer()
+        self._isolate = _Isolate()
+        self._racer = self._isolate.racer
         try:
-            self._racer.set_hard_memory_limit(HEAP_LIMIT_BYTES)
             self._racer.eval(typescript.read_text("utf-8") + "\n;0", timeout_sec=_LOAD_LIMIT_S)
             source = _TRANSFORM.read_text("utf-8")
             self._racer.eval(
@@ -132,12 +155,8 @@ class TypeScriptIsolate:
         return cast("dict[str, Any]", json.loads(str(answer)))
 
     def close(self) -> None:
-        """Ends the isolate without waiting: V8 may be inside something that only returns when it is done."""
-        _close_later(self._racer)
-
-
-def _close_later(racer: MiniRacer) -> None:
-    threading.Thread(target=racer.close, name="close isolate", daemon=True).start()
+        """Lets the isolate go, without waiting."""
+        self._isolate.close()
 
 
 def check_syntax(script: str, limit_s: float) -> SyntaxFault | None:
@@ -146,17 +165,16 @@ def check_syntax(script: str, limit_s: float) -> SyntaxFault | None:
     Raises:
         CompilationEnded: It took too long or too much memory.
     """
-    racer = MiniRacer()
+    isolate = _Isolate()
     ends_at = time.monotonic() + limit_s
     try:
-        racer.set_hard_memory_limit(HEAP_LIMIT_BYTES)
         for form in _PARSE_ONLY:
-            fault = _parse(racer, form % script, max(ends_at - time.monotonic(), 0.001))
+            fault = _parse(isolate.racer, form % script, max(ends_at - time.monotonic(), 0.001))
             if fault is not None:
                 return fault
         return None
     finally:
-        _close_later(racer)
+        isolate.close()
 
 
 def _parse(racer: MiniRacer, text: str, limit_s: float) -> SyntaxFault | None:

@@ -1,8 +1,9 @@
 """Joins rewritten modules into the one script a guild's isolate runs.
 
-Each module becomes a generator function. Its first step hoists its functions and hands out its exports as getters, so live bindings,
-cycles and "cannot access before initialization" are the language's own; its second step is the author's code, line by line. A
-project of one module is just that module. Everything an author names goes into the text as a JSON string and never as code.
+Each module becomes a generator function. Its first step hoists its functions and hands out its exports as getters, so
+live bindings, cycles and "cannot access before initialization" are the language's own; its second step is the author's
+code, line by line. A project of one module is just that module. Everything an author names goes into the text as a JSON
+string and never as code.
 """
 
 from __future__ import annotations
@@ -28,12 +29,14 @@ _NAMESPACES = (
 
 _SDK = (
     "const $flora$sdk=Object.create(null);"
-    "for(const k of %s){if(!(k in globalThis))throw new SyntaxError(`%s has no export named ${k}`);$flora$sdk[k]=globalThis[k]}"
+    "for(const k of %s){if(!(k in globalThis))throw new SyntaxError(`%s has no export named ${k}`);"
+    "$flora$sdk[k]=globalThis[k]}"
 )
 
 _RUN = "{const r=$flora$g.map(f=>f());for(const g of r)g.next();for(const g of r)g.next()}"
 
-# Evaluation of asynchronous modules as the language specifies it. Steps: [has top-level await, waits for, parents, root of its cycle].
+# Evaluation of asynchronous modules as the language specifies it.
+# Steps: [has top-level await, waits for, parents, root of its cycle].
 _RUN_ASYNC = (
     "{const r=$flora$g.map(f=>f()),s=%s,n=s.length,left=s.map(x=>x[1]),state=s.map(()=>0);"
     "await Promise.all(r.map(g=>g.next()));"
@@ -42,7 +45,8 @@ _RUN_ASYNC = (
     "end=i=>{state[i]=1;if(i===n-1)ok()},"
     "fail=(i,e)=>{if(state[i])return;state[i]=2;for(const p of s[i][2])fail(p,e);if(i===n-1)no(e)},"
     "done=i=>{if(state[i]===2)return;end(i);const ready=[];"
-    "const gather=i=>{for(const p of s[i][2])if(!ready.includes(p)&&state[s[p][3]]!==2&&--left[p]===0){ready.push(p);if(!s[p][0])gather(p)}};"
+    "const gather=i=>{for(const p of s[i][2])if(!ready.includes(p)&&state[s[p][3]]!==2&&--left[p]===0)"
+    "{ready.push(p);if(!s[p][0])gather(p)}};"
     "gather(i);ready.sort((a,b)=>a-b);"
     "for(const p of ready){if(state[p]===2)continue;if(s[p][0]){start(p);continue}"
     "try{r[p].next()}catch(e){fail(p,e);continue}end(p)}};"

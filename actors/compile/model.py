@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 SDK_PACKAGE = "@uwu/flora-sdk"
@@ -24,7 +24,7 @@ _KINDS = {
 
 def kind_of(path: str) -> str | None:
     """How a file is read: `.ts`, `.tsx`, `.js`, `.jsx` or `.json`. None: it cannot be imported."""
-    return _KINDS.get(os.path.splitext(path)[1])
+    return _KINDS.get(PurePosixPath(path).suffix)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Which files a project has, and which of them an import means. No file system: a project is a mapping from path to text."""
+"""Which files a project has, and which of them an import means. A project is a mapping from path to text, no folder."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def is_relative(specifier: str) -> bool:
 def resolve(project: Mapping[str, str], importer: str, specifier: str) -> str | None:
     """The file a relative import means, or None.
 
-    In this order: the exact path, `x.js` as the `x.ts` it is made from, the path with each extension, the index file of a folder.
+    In this order: the exact path, `x.js` as the `x.ts` it is made from, the path with each extension, the index file of
+    a folder.
     """
     folder = importer.rpartition("/")[0]
     joined = f"{folder}/{specifier}" if folder else specifier

@@ -1,6 +1,7 @@
 """What an author sees of an error: their own files and lines, and none of our frames.
 
-V8 names places by the text it ran (`file:///guild/<id>/bundle.js:40:7`); the source map turns them into `src/main.ts:12:5`.
+V8 names places by the text it ran (`file:///guild/<id>/bundle.js:40:7`); the source map turns them into
+`src/main.ts:12:5`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ INTERNAL_MARKERS = (
 
 _LINKER = "flora:linker"  # how a frame in the text between two modules is named
 _RESUMED = re.compile(r"^ +at (?:async )?\S*\.next \(<anonymous>\)$", re.MULTILINE)  # where a module begins
-_MODULE_FRAME = re.compile(r"^( +at (?:async )?)\$flora\$\w+(?:\.next)? \((\S+)\)$", re.MULTILINE)  # a module's top level
+_TOP_LEVEL = re.compile(r"^( +at (?:async )?)\$flora\$\w+(?:\.next)? \((\S+)\)$", re.MULTILINE)  # of a module
 _MAX_CHARS = 64_000  # a script may throw a string of any length
 
 
@@ -64,7 +65,7 @@ def _is_internal(line: str) -> bool:
 
 
 class ErrorText:
-    """Renders the errors of one guild's script. One per isolate, kept as long as it: the map is decoded at the first error."""
+    """Renders the errors of one guild's script. One per isolate and kept with it: the first error decodes the map."""
 
     def __init__(self, guild_id: str, source_map: SourceMap | None = None, lines_before: int = 1) -> None:
         """Prepares to render.
@@ -72,7 +73,7 @@ class ErrorText:
         Args:
             guild_id: Whose script; says which places are to be mapped.
             source_map: Map of the script, or None: places then name `bundle.js`.
-            lines_before: Lines the host put before the script's first line: 1 for `(async () => {"use strict";`, line break, script.
+            lines_before: Lines the host put before the script's first: 1 for `(async () => {"use strict";`.
         """
         self._base = _script_base(guild_id)
         self._map = source_map
@@ -97,7 +98,7 @@ class ErrorText:
     def map_places(self, text: str) -> str:
         """The same text with every place of the script as the author's `file:line:column`."""
         if self._map is not None:
-            text = _MODULE_FRAME.sub(r"\1\2", _RESUMED.sub(f"    at {_LINKER}", text))
+            text = _TOP_LEVEL.sub(r"\1\2", _RESUMED.sub(f"    at {_LINKER}", text))
         return self._place.sub(self._mapped, text)
 
     def _mapped(self, match: re.Match[str]) -> str:

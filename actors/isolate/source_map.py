@@ -1,7 +1,8 @@
 """Source maps, version 3: find the author's place behind a place of the script that ran.
 
-A map comes from our own compiler or, with a ready-made bundle, from whoever deployed: nothing in it is trusted. Decoding is lazy and
-linear; the first lookup walks the mappings once and keeps one position per line, later ones decode a single line.
+A map comes from our own compiler or, with a ready-made bundle, from whoever deployed: nothing in it is trusted.
+Decoding is lazy and linear; the first lookup walks the mappings once and keeps one position per line, later ones decode
+one line.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ def _shifted_line(line: str, gains: Sequence[tuple[int, int]]) -> str:
 
 
 def resolve_source(source: str, base: str) -> str:
-    """A map's source as a URL: relative ones against `base` (which ends in a slash), `.` and `..` resolved, never above it."""
+    """A map's source as a URL: relative ones below `base` (which ends in a slash), `.` and `..` resolved."""
     if _ABSOLUTE.match(source):
         return source
     return base + relative_source(source)

@@ -1,5 +1,7 @@
 """Ready-made bundles: used as they are where that is right, and otherwise with as little change as possible."""
 
+# ruff: noqa: E501  (a guest program or a message on its line is easier to read than a wrapped one)
+
 from __future__ import annotations
 
 import base64
@@ -9,6 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from flora.actors.isolate.error_text import ErrorText
+from flora.actors.isolate.source_map import encode_vlq
 from flora.messages.deployment import Compiled
 from flora.messages.errors import LoadFailed
 
@@ -83,8 +86,6 @@ def test_given_a_map_when_the_bundle_changes_then_the_map_follows(
 
 
 def _segment(column: int) -> str:
-    from flora.actors.isolate.source_map import encode_vlq
-
     return encode_vlq((column, 0, 1, 0))
 
 

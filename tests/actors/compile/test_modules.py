@@ -1,5 +1,7 @@
 """What compiled projects do when they run: the same as real modules do in node."""
 
+# ruff: noqa: E501  (a guest program or a message on its line is easier to read than a wrapped one)
+
 from __future__ import annotations
 
 import random

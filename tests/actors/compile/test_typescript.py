@@ -1,7 +1,10 @@
 """TypeScript projects: what is erased, what is refused, and where errors point."""
 
+# ruff: noqa: E501  (a guest program or a message on its line is easier to read than a wrapped one)
+
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -219,8 +222,6 @@ HOSTILE_NAMES = ["__proto__.ts", "constructor.ts", "toString.ts", "a'b.ts", 'a"b
 def test_given_a_hostile_file_name_when_compiled_then_it_is_just_a_name(
     name: str, compile_files: CompileFiles, run_script: Run
 ) -> None:
-    import json
-
     specifier = json.dumps(f"./{name}")
     files = {
         "main.ts": f"import {{ a }} from {specifier}\nconsole.log(a)",
@@ -256,14 +257,13 @@ def test_given_hostile_nesting_when_compiled_then_refused_and_the_next_one_compi
 def test_given_a_text_that_takes_too_long_when_compiled_then_it_is_ended_and_the_next_one_compiles(
     typescript: Path, compile_files: CompileFiles
 ) -> None:
-    hasty = ScriptCompiler(RuntimeSettings(), typescript, limit_s=2.0)
-    hasty.warm_up()
+    hasty = ScriptCompiler(RuntimeSettings(), typescript, limit_s=4.0)
     started = time.monotonic()
 
     with pytest.raises(BundleFailed, match="takes too long"):
         compile_files({"main.ts": "const x = " + "+".join(['"abc"'] * 150_000)}, using=hasty)
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 8
     assert compile_files({"main.ts": "let a: 1"}, using=hasty).script
     hasty.close()
 
