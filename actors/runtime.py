@@ -262,6 +262,10 @@ class Runtime(FloraActor):
 
     # End
 
+    def on_stop(self) -> None:
+        """The children end with us; none of them is to be started again."""
+        self._draining = True
+
     def on_drain(self, msg: Drain) -> object:
         """Gateway first, so that nothing new comes in; then everybody at once."""
         self._draining, self._ready, self._stage = True, False, "draining"
