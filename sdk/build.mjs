@@ -11,7 +11,8 @@ const dist = join(root, 'dist')
 const common = {
   absWorkingDir: root,
   bundle: true,
-  charset: 'utf8',
+  // One character outside Latin-1 would make V8 keep the whole source in two bytes per character, in every guild.
+  charset: 'ascii',
   format: 'iife',
   // Names stay readable in stack traces; white space and comments only cost memory in every guild.
   minifySyntax: true,
