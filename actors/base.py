@@ -42,7 +42,7 @@ DEFERRED = object()
 OnReply = Callable[[Ok | Failed], None]
 
 
-class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
+class FloraActor(Actor):
     """Base of flora's actors.
 
     Lifecycle hooks, all on the actor's own thread: `on_start` (first message; its value is the reply), `on_peers` (an actor
@@ -147,7 +147,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
         """Thespian's entry point."""
         try:
             self._dispatch(msg, sender)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - an escaping one would make the library deliver the message again
             self._failed(msg, sender, exc)
         try:
             self.flush()
@@ -168,7 +168,7 @@ class FloraActor(Actor):  # type: ignore[misc]  # Thespian has no type hints
 
     def _failed(self, msg: Any, sender: Address, exc: Exception) -> None:
         if not isinstance(exc, FloraError):
-            log.exception("handler failed", extra={"action": "bug", "class": type(msg).__name__})
+            log.error("handler failed", exc_info=exc, extra={"action": "bug", "class": type(msg).__name__})
             exc = BugError(f"{self.name} failed while handling {type(msg).__name__}; see its log")
         elif not isinstance(msg, Request):
             log.error("handler refused: %s", exc, extra={"action": "refused", "class": type(msg).__name__})

@@ -20,6 +20,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -88,17 +89,13 @@ class AsyncBridge:
         self._inbox.put(item)
         if not self._woken:
             self._woken = True
-            try:
+            with suppress(OSError):  # closed, or the pipe is full: then a wake-up is pending anyway
                 os.write(self._write_fd, b"\0")
-            except OSError:  # closed, or the pipe is full: then a wake-up is pending anyway
-                pass
 
     def drain(self) -> Iterator[object]:
         """Everything posted since the last call, in order. On the actor's thread."""
-        try:
+        with suppress(BlockingIOError):
             os.read(self._read_fd, 4096)
-        except BlockingIOError:
-            pass
         self._woken = False
         while True:
             try:
@@ -157,10 +154,8 @@ class AsyncBridge:
             self._loop.call_soon_threadsafe(self._cancel_all)
             self._thread.join(limit_s)
         for fd in (self._read_fd, self._write_fd):
-            try:
+            with suppress(OSError):
                 os.close(fd)
-            except OSError:
-                pass
 
     def _cancel_all(self) -> None:
         assert self._loop is not None

@@ -11,16 +11,13 @@ from thespian.system.transport import TransmitIntent
 
 WAITING_SEND_POLL = timedelta(milliseconds=1)
 
-_installed = False
 _original_delay = TransmitIntent.delay
 
 
 def install() -> None:
     """Applies the fixes to this process and all that it forks. May be called again."""
-    global _installed
-    if _installed:
+    if TransmitIntent.delay is _delay:
         return
-    _installed = True
     TransmitIntent.delay = _delay
     # Thespian closes the parent's sockets in a forked child by number, and their objects stay behind. Were they collected as
     # garbage, they would close the same numbers once more, which by then may be the child's own sockets. Can go when the

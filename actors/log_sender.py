@@ -34,7 +34,9 @@ class LogSender:
         if batch is None:
             return None
         dropped, self._dropped = tuple(self._dropped.items()), {}
-        return LogFrame(number=batch.number, ack=batch.ack, epoch=self._link.epoch, lines=tuple(batch.rows), dropped=dropped)
+        return LogFrame(
+            number=batch.number, ack=batch.ack, epoch=self._link.epoch, lines=tuple(batch.rows), dropped=dropped
+        )
 
     def acknowledged(self, ack: LogAck) -> None:
         """Takes note of the log book's acknowledgement."""

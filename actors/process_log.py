@@ -40,7 +40,7 @@ def parse_filter(text: str) -> dict[str, int]:
 
 
 class _Line(logging.Formatter):
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, process: str) -> None:
         super().__init__("%(asctime)s %(levelname)-5s " + process + ": %(message)s", "%Y-%m-%d %H:%M:%S")

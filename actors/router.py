@@ -33,7 +33,9 @@ from flora.messages.logs import LogAck
 log = logging.getLogger(__name__)
 
 MAX_FRAME_ROWS = 1024
-HOLD_BACK_S = 1.0  # longest time the gateway is kept waiting for a worker whose backlog is full; then droppable events are shed
+HOLD_BACK_S = (
+    1.0  # longest time the gateway is kept waiting for a worker whose backlog is full; then droppable events are shed
+)
 HOLD_BACK_CHECK_S = 0.02
 RELOAD_LIMIT_S = 120.0
 
@@ -238,7 +240,9 @@ class Router(FloraActor):
             req_id=ReqId(""), guild_id=msg.guild_id, script=msg.script, source_map=msg.source_map, trace=msg.trace
         )
         limit_s = self.settings.runtime.load_timeout_s + self.settings.runtime.boot_timeout_s
-        self.ask(end.address, request, lambda r: self._loaded(msg, asker, worker, r), limit_s * 2 + 10 if limit_s else 0)
+        self.ask(
+            end.address, request, lambda r: self._loaded(msg, asker, worker, r), limit_s * 2 + 10 if limit_s else 0
+        )
 
     def _loaded(self, msg: LoadGuild, asker: Address, worker: WorkerId, reply: Ok | Failed) -> None:
         guild_id = msg.guild_id
@@ -346,5 +350,3 @@ class Router(FloraActor):
             subscriptions=tuple(batch.rows),
             replaces_all=fresh and batch.number != 0,
         )
-
-

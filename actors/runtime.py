@@ -186,10 +186,12 @@ class Runtime(FloraActor):
 
     def _announce(self, child: Child) -> None:
         if child.worker_id is None:
-            self.peers = replace(self.peers, **{child.peer: child.address})
+            self.peers = _with_peer(self.peers, child.peer, child.address)
         else:
             others = tuple(entry for entry in self.peers.workers if entry[0] != child.worker_id)
-            self.peers = replace(self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0])))
+            self.peers = replace(
+                self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0]))
+            )
         for other in self._children.values():
             if other.state == "running":
                 self.send(other.address, PeersChanged(peers=self.peers))
@@ -197,7 +199,7 @@ class Runtime(FloraActor):
     def _withdraw(self, child: Child) -> None:
         """Nobody is told to talk to a dead actor; whoever holds its address learns of the new one."""
         if child.worker_id is None:
-            self.peers = replace(self.peers, **{child.peer: None})
+            self.peers = _with_peer(self.peers, child.peer, None)
         else:
             self.peers = replace(self.peers, workers=tuple(e for e in self.peers.workers if e[0] != child.worker_id))
 
@@ -219,7 +221,9 @@ class Runtime(FloraActor):
         delay_s = child.restarts.died(time.monotonic(), self._rng)
         if delay_s is None:
             child.state = "failed"
-            self._fatal(f"{child.name} died {child.restarts.policy.max_restarts + 1} times within a minute; see its log")
+            self._fatal(
+                f"{child.name} died {child.restarts.policy.max_restarts + 1} times within a minute; see its log"
+            )
             return
         child.state = "waiting"
         if delay_s:
@@ -298,3 +302,7 @@ class Runtime(FloraActor):
     def _drained(self) -> None:
         self._to_launcher(Ok(req_id=self._drain_request.req_id))
 
+
+def _with_peer(peers: Peers, name: str, address: Address | None) -> Peers:
+    changed: dict[str, Any] = {name: address}
+    return replace(peers, **changed)

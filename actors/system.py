@@ -72,7 +72,7 @@ class Lifeline:
     def _restore_logging(self) -> None:
         # Thespian sends each log record as a message to its logger process; ours go to stderr, unshuffled and at no cost.
         logging.root, logging.Logger.manager = self._root_logging
-        logging.Logger.root = logging.root  # type: ignore[misc]  # an instance attribute in the type stubs
+        logging.Logger.root = logging.root
 
 
 class RunningSystem:
@@ -108,7 +108,6 @@ class RunningSystem:
         self._lifeline.cut()
 
 
-
 def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSystem:
     """Starts an actor system whose wire is signed and whose processes end with this one.
 
@@ -133,7 +132,7 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSyste
         capabilities = {"Admin Port": port, "Convention Address.IPv4": f"127.0.0.1:{port}"}
         try:
             system = ActorSystem("multiprocTCPBase", capabilities, transientUnique=True)
-        except Exception as exc:  # Thespian raises several unrelated kinds
+        except Exception as exc:  # noqa: BLE001 - Thespian raises several unrelated kinds
             error = exc
             time.sleep(0.05)
             continue

@@ -72,7 +72,7 @@ class SignedPickle:
         log.warning("packet refused: %s", reason, extra={"action": "packet_refused", "bytes": size})
 
 
-class BoundedReceiveBuffer(streamBuffer.ReceiveBuffer):  # type: ignore[misc]  # Thespian has no type hints
+class BoundedReceiveBuffer(streamBuffer.ReceiveBuffer):
     """Thespian's receive buffer, refusing announcements of more than `MAX_PACKET_BYTES`."""
 
     def addMore(self, buf: bytes) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from thespian.actors import ActorExitRequest, ActorSystem
 
 from flora.actors.base import DEFERRED, FloraActor
@@ -18,7 +19,7 @@ from flora.actors.isolate.host import IsolateHost
 from flora.actors.link import Batch, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
-from flora.messages.base import Address
+from flora.messages.base import Address, Failed
 from flora.messages.dispatch import (
     CronTick,
     DispatchFrame,
@@ -28,7 +29,6 @@ from flora.messages.dispatch import (
     WorkerFrame,
 )
 from flora.messages.errors import LoadFailed, error_from
-from flora.messages.base import Failed
 from flora.messages.gateway import RestFrame, RestResultsFrame
 from flora.messages.isolate import (
     BootIsolate,
@@ -86,12 +86,10 @@ class Worker(FloraActor):
         self._residents: dict[int, Resident] = {}
         self._serving: dict[str, Resident] = {}
         self._active: set[int] = set()  # isolates in which something runs or loads
-        self._timers: dict[int, int] = {}
         self._next_key = 1
         self._next_call = 1
         self._calls: dict[int, tuple[int, int]] = {}  # call id → (isolate, op id)
         self._sweeping = False
-        self._draining: tuple[Drain, Address] | None = None
         self.counters = WorkerCounters()
 
     # Start
@@ -137,7 +135,7 @@ class Worker(FloraActor):
             self.tell(peers.log_book, again)
 
     def _fail_calls(self, why: str) -> None:
-        answer = '{"code":"DISCORD_HTTP_ERROR","message":"%s","discord_code":0}' % why
+        answer = orjson.dumps({"code": "DISCORD_HTTP_ERROR", "message": why, "discord_code": 0}).decode()
         self._answer_calls([(call_id, False, answer) for call_id in self._calls])
 
     # From the router
@@ -166,11 +164,11 @@ class Worker(FloraActor):
             for resident in self._serving.values():
                 self._run(resident, broadcast)
         for guild_id, events in by_guild.items():
-            resident = self._serving.get(guild_id)
-            if resident is None:
+            owner = self._serving.get(guild_id)
+            if owner is None:
                 self._router.offer_all((DONE, seq, guild_id, Outcome.NO_ISOLATE) for seq, _, _ in events)
             else:
-                self._run(resident, events)
+                self._run(owner, events)
 
     def _run(self, resident: Resident, events: list[tuple[int, str, str]]) -> None:
         self._active.add(resident.key)
@@ -303,7 +301,9 @@ class Worker(FloraActor):
 
     def _load_failed(self, resident: Resident, message: IsolateLoaded) -> None:
         self._local.tell(resident.address, CloseIsolate(limit_s=0))
-        failed = Failed(req_id=self._start_request.req_id, code=message.code or LoadFailed.code, message=message.error or "")
+        failed = Failed(
+            req_id=self._start_request.req_id, code=message.code or LoadFailed.code, message=message.error or ""
+        )
         if resident.guild_id == DEFAULT_RUNTIME:
             self.reply_failed(self._start_request, None, error_from(failed))
         elif resident.request is not None:

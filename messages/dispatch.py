@@ -43,7 +43,9 @@ class DispatchFrame(Frame):
 class WorkerFrame(Frame):
     """What happened in a worker since its last frame."""
 
-    done: tuple[tuple[int, str, str], ...] = ()  # (seq, guild_id, outcome), one per event of a guild; none for broadcasts
+    done: tuple[
+        tuple[int, str, str], ...
+    ] = ()  # (seq, guild_id, outcome), one per event of a guild; none for broadcasts
     subscriptions: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (guild_id, every event name it handles now)
     lost: tuple[tuple[str, str], ...] = ()  # (guild_id, why): its isolate could not be rebuilt
 

@@ -53,7 +53,12 @@ class RestFrame(Frame):
     retry     True: a read, may be tried again
     """
 
-    calls: tuple[tuple[int, str, str, str, tuple[tuple[str, str], ...], str | None, tuple[tuple[str, str], ...], str | None, bool], ...]
+    calls: tuple[
+        tuple[
+            int, str, str, str, tuple[tuple[str, str], ...], str | None, tuple[tuple[str, str], ...], str | None, bool
+        ],
+        ...,
+    ]
     cancelled: tuple[int, ...] = ()  # call ids whose script is gone: drop what has not left
 
 

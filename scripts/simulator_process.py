@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from flora.http.simulator.config import DEFAULT_APPLICATION_ID, DEFAULT_TOKEN
 from flora.messages.errors import Unavailable
@@ -45,7 +46,7 @@ class SimulatorProcess:
         facts = self._spawn()
         self._port, self.url, self.api_base = facts["port"], facts["base_url"], facts["api_base"]
 
-    def _spawn(self) -> dict[str, object]:
+    def _spawn(self) -> dict[str, Any]:
         read_fd, write_fd = os.pipe()
         command = [
             *(sys.executable, "-m", "flora.http.simulator", "--port", str(self._port)),
@@ -54,7 +55,12 @@ class SimulatorProcess:
         environ = {**os.environ, "SPT_NOENV": "1"}
         environ |= {"DISCORD_TOKEN": DEFAULT_TOKEN, "DISCORD_CLIENT_ID": DEFAULT_APPLICATION_ID}
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, pass_fds=(write_fd,), env=environ, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            pass_fds=(write_fd,),
+            env=environ,
+            start_new_session=True,
         )
         os.close(write_fd)
         with os.fdopen(read_fd, "rb") as pipe:

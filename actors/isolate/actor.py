@@ -22,7 +22,7 @@ from flora.messages.isolate import (
 log = logging.getLogger(__name__)
 
 
-class GuildIsolate(Actor):  # type: ignore[misc]  # Thespian has no type hints
+class GuildIsolate(Actor):
     """Loads one guild's script and runs its events: a thin shell around `IsolateSession`.
 
     Receives   what messages/isolate.py lists under worker → isolate

@@ -25,7 +25,8 @@ class Bench:
 
     def __init__(self, tmp_path: Path, **runtime: object) -> None:
         settings = Settings(
-            data_dir=tmp_path, runtime=RuntimeSettings(**{"dispatch_timeout_s": LIMIT_S, "load_timeout_s": 1.0} | runtime)
+            data_dir=tmp_path,
+            runtime=RuntimeSettings(**{"dispatch_timeout_s": LIMIT_S, "load_timeout_s": 1.0} | runtime),
         )
         self.host = IsolateHost(settings, tmp_path / "recorder")
         self.sessions: dict[int, IsolateSession] = {}
@@ -128,7 +129,7 @@ def test_given_the_seed_page_example_when_a_message_comes_then_it_replies(bench)
     b.until_done(1)
 
     assert b.done == {1: Outcome.OK}
-    op_id, method, route, scope, body, *_ = b.calls[0]
+    _, method, route, scope, body, *_ = b.calls[0]
     assert (method, route, scope) == ("POST", "/channels/9/messages", (("channel", "9"),))
     assert orjson.loads(body) == {"content": "Hello!", "message_reference": {"message_id": "1"}}
     assert b.handlers == ("messageCreate",)
@@ -137,7 +138,9 @@ def test_given_the_seed_page_example_when_a_message_comes_then_it_replies(bench)
 @pytest.mark.scenario("T25")
 def test_given_a_thousand_numbered_events_when_dispatched_then_the_script_sees_them_in_order(bench):
     b = bench()
-    b.deploy("let n = 0; on('messageCreate', (c) => { if (Number(c.msg.content) !== n++) throw new Error('out of order') })")
+    b.deploy(
+        "let n = 0; on('messageCreate', (c) => { if (Number(c.msg.content) !== n++) throw new Error('out of order') })"
+    )
 
     for start in range(0, 1000, 50):
         b.send(start + 1, *(str(number) for number in range(start, start + 50)))
@@ -169,7 +172,9 @@ def test_given_a_script_that_breaks_dispatch_when_loaded_then_the_load_fails(ben
 @pytest.mark.scenario("T37")
 def test_given_two_handlers_when_the_first_throws_then_the_second_is_not_called(bench):
     b = bench()
-    b.deploy("on('messageCreate', () => { throw new Error('first') }); on('messageCreate', () => console.log('second'))")
+    b.deploy(
+        "on('messageCreate', () => { throw new Error('first') }); on('messageCreate', () => console.log('second'))"
+    )
 
     b.send(1, "x")
     b.until_done(1)
@@ -242,7 +247,9 @@ def test_given_a_handler_that_waits_too_long_when_it_times_out_then_it_never_rep
 )
 def test_given_a_loop_when_the_limit_passes_then_it_ends_and_the_events_behind_it_run(bench, loop, rebuilds):
     b = bench()
-    b.deploy(f"on('messageCreate', async (c) => {{ if (c.msg.content === 'loop') {loop}; await c.reply(c.msg.content) }})")
+    b.deploy(
+        f"on('messageCreate', async (c) => {{ if (c.msg.content === 'loop') {loop}; await c.reply(c.msg.content) }})"
+    )
     began = time.monotonic()
 
     b.send(1, "before", "loop", "after", "last")
@@ -258,7 +265,9 @@ def test_given_a_loop_when_the_limit_passes_then_it_ends_and_the_events_behind_i
 @pytest.mark.scenario("T30")
 def test_given_a_loop_with_nothing_behind_it_when_it_is_ended_then_it_timed_out_and_the_isolate_stays(bench):
     b = bench()
-    b.deploy("let n = 0; on('messageCreate', async (c) => { n++; if (c.msg.content === 'loop') while (true) {}; console.log(n) })")
+    b.deploy(
+        "let n = 0; on('messageCreate', async (c) => { n++; if (c.msg.content === 'loop') while (true) {}; console.log(n) })"
+    )
 
     b.send(1, "loop")
     b.until_done(1)
@@ -306,7 +315,9 @@ def test_given_an_interval_at_top_level_when_loaded_then_the_bot_serves(bench):
 @pytest.mark.scenario("T33")
 def test_given_a_heap_bomb_when_it_goes_off_then_only_that_isolate_dies_and_recovers(bench):
     b = bench(max_heap_mb=32, dispatch_timeout_s=10)
-    b.deploy("on('messageCreate', (c) => { const a = []; while (c.msg.content === 'bomb') a.push({ x: [1, 2, 3] }) })", key=1)
+    b.deploy(
+        "on('messageCreate', (c) => { const a = []; while (c.msg.content === 'bomb') a.push({ x: [1, 2, 3] }) })", key=1
+    )
     b.deploy(ECHO, key=2, guild_id="2")
 
     b.send(1, "bomb", "quiet", key=1)
@@ -372,11 +383,15 @@ def test_given_no_overlap_when_an_event_waits_then_the_next_does_not_start(bench
 def test_given_a_failed_call_when_it_is_answered_then_the_script_gets_its_code(bench):
     b = bench()
     b.answer_calls = False
-    b.deploy("on('messageCreate', async (c) => { try { await c.reply('x') } catch (e) { console.log(e.code, e.message) } })")
+    b.deploy(
+        "on('messageCreate', async (c) => { try { await c.reply('x') } catch (e) { console.log(e.code, e.message) } })"
+    )
 
     b.send(1, "x")
     b.until(lambda: b.calls)
-    b.sessions[1].answered([(b.calls[0][0], False, '{"code":"DISCORD_HTTP_ERROR","message":"403 no","discord_code":50013}')])
+    b.sessions[1].answered(
+        [(b.calls[0][0], False, '{"code":"DISCORD_HTTP_ERROR","message":"403 no","discord_code":50013}')]
+    )
     b.until_done(1)
 
     assert b.logs == ["DISCORD_HTTP_ERROR 403 no"]
@@ -395,7 +410,9 @@ def test_given_ready_when_broadcast_to_the_default_runtime_then_it_is_taken(benc
 
 def test_given_running_events_when_closed_with_a_limit_then_they_finish_first(bench):
     b = bench(dispatch_timeout_s=5)
-    b.deploy("on('messageCreate', async (c) => { await new Promise((r) => setTimeout(r, 50)); console.log('finished') })")
+    b.deploy(
+        "on('messageCreate', async (c) => { await new Promise((r) => setTimeout(r, 50)); console.log('finished') })"
+    )
     b.send(1, "x")
 
     b.sessions[1].close(2.0)
