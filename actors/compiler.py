@@ -23,6 +23,11 @@ MAX_WAITING = 512
 """Requests in line behind the one that runs. At boot the deployer may ask for 256 at once."""
 
 
+WARM_UP_AFTER_S = 1.0
+"""With nothing to do for so long, TypeScript is loaded (again, after an isolate was discarded). At boot, what is stored is
+restored first, which does not need it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Finished:
     """From the compiling thread to the actor's."""
@@ -99,19 +104,28 @@ class Compiler(FloraActor):
     # On the compiling thread
 
     def _work(self, compiler: ScriptCompiler) -> None:
-        self._warm_up(compiler)
-        while (job := self._jobs.get()) is not None:
+        gave_up = False
+        while True:
+            try:
+                job = self._jobs.get(timeout=None if compiler.is_warm or gave_up else WARM_UP_AFTER_S)
+            except queue.Empty:
+                gave_up = not _warm_up(compiler)
+                continue
+            if job is None:
+                break
             request, sender = job
             self.bridge.post(_Finished(request, sender, _outcome(compiler, request)))
+            gave_up = False
         compiler.close()
 
-    def _warm_up(self, compiler: ScriptCompiler) -> None:
-        try:
-            compiler.warm_up()
-        except Exception:
-            log.exception(
-                "TypeScript could not be loaded; the next deploy tries again", extra={"action": "warm_up_failed"}
-            )
+
+def _warm_up(compiler: ScriptCompiler) -> bool:
+    try:
+        compiler.warm_up()
+    except Exception:
+        log.exception("TypeScript could not be loaded; the next deploy tries again", extra={"action": "warm_up_failed"})
+        return False
+    return True
 
 
 def _outcome(compiler: ScriptCompiler, request: Compile) -> Compiled | FloraError:

@@ -84,6 +84,11 @@ class ScriptCompiler:
         for run in range(_WARM_UP_RUNS):
             self._transform_now(".ts", f"{sample}\nexport const run: number = {run}", False, ends_at)
 
+    @property
+    def is_warm(self) -> bool:
+        """Whether the next request finds TypeScript loaded."""
+        return self._isolate is not None
+
     def close(self) -> None:
         """Lets the isolate go. The next request makes a new one."""
         if self._isolate is not None:
@@ -257,20 +262,21 @@ def _moved_map(map_text: str | None, module: Module, lines_added: int) -> str | 
 
 
 def _json_module(path: str, text: str) -> Module:
+    text = text.removeprefix("\ufeff")
     try:
-        value = json.loads(text.removeprefix("\ufeff"))
+        json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as exc:
         where = {"file": path, "line": exc.lineno, "column": exc.colno}
         raise BundleFailed(f"failed to parse {path}: {path}:{exc.lineno}:{exc.colno} - {exc.msg}", **where) from exc
     except (ValueError, RecursionError) as exc:
         raise BundleFailed(f"failed to parse {path}: {exc}", file=path) from exc
     # V8 parses the text itself: its numbers and its treatment of "__proto__" are the ones that count.
-    return Module(
-        code=f"const $flora$d=JSON.parse({json.dumps(json.dumps(value))});",
-        lines=1,
-        exports={"default": "$flora$d"},
-        shifts={},
-    )
+    code = f"const $flora$d=JSON.parse({json.dumps(text)});"
+    return Module(code=code, lines=1, exports={"default": "$flora$d"}, shifts={})
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _rejected(path: str, exc: SourceRejected) -> BundleFailed:
@@ -292,11 +298,10 @@ def _project_fault(fault: SyntaxFault, compiled: Compiled, entry: str) -> Bundle
 
 
 def _bundle_fault(text: str, line: int, column: int | None, places: SourceMap | None) -> LoadFailed:
-    found = places.lookup(line, column) if places else None
-    if found is None:
-        found = SourcePosition(_BUNDLE, line, column or 1)
-    else:
-        found = replace(found, source=relative_source(found.source))
+    mapped = places.lookup(line, column) if places else None
+    found = SourcePosition(_BUNDLE, line, column or 1)
+    if mapped is not None:
+        found = replace(mapped, source=relative_source(mapped.source))
     return LoadFailed(f"{text} ({found})", file=found.source, line=found.line, column=found.column)
 
 

@@ -90,7 +90,7 @@ class Graph:
         self._count_search()
         seen.add((node, name))
         module, targets = self.nodes[node].module, self.nodes[node].targets
-        if name in module.types:
+        if name in module.types or "*" in module.types:
             return True
         for one in module.indirect:
             if one.exported == name:

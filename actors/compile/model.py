@@ -56,7 +56,7 @@ class Module:
         requests: Specifiers in order of first appearance.
         places: Line and column (from 1) of each of them in the author's file.
         exports: Exported name → local name.
-        types: Exported names that exist only as types.
+        types: Exported names that exist only as types; "*" stands for some that are not known.
         default_function: Whether the default export is a function without a name of its own.
         shifts: For bundles: line (from 0) → [column, characters gained by then], to move the mappings of a given map.
     """

@@ -123,7 +123,7 @@
           fail('import', `import(${JSON.stringify(target.text)})`, file, node)
         }
       }
-      if (ts.isImportEqualsDeclaration(node) && ts.isExternalModuleReference(node.moduleReference)) {
+      if (ts.isImportEqualsDeclaration(node) && !node.isTypeOnly && ts.isExternalModuleReference(node.moduleReference)) {
         fail('transpile', '`import … = require()`' + SDK_HINT + '; write `import … from`', file, node)
       }
       if (ts.isExportAssignment(node) && node.isExportEquals) {
@@ -161,6 +161,8 @@
         for (const name of declaredNames(statement)) if (types.has(name) && !values.has(name)) exported.add(name)
         if (statement.modifiers.some((m) => m.kind === K.DefaultKeyword) && ts.isInterfaceDeclaration(statement)) exported.add('default')
       }
+      // Whatever the other module has: '*' stands for names that cannot be known here.
+      if (ts.isExportDeclaration(statement) && statement.isTypeOnly && !statement.exportClause) exported.add('*')
       if (!ts.isExportDeclaration(statement) || !statement.exportClause || !ts.isNamedExports(statement.exportClause)) continue
       for (const one of statement.exportClause.elements) {
         const local = (one.propertyName ?? one.name).text
@@ -299,7 +301,8 @@
       this.edits = new Edits(file)
       this.requests = []
       this.bindings = new Map() // local name → [request index, imported name or null for the namespace]
-      this.imported = []
+      this.referenced = new Set() // local names of bindings that some code reads
+      this.imported = [] // [request index, imported name or null]; not those that are only exported again
       this.exports = [] // [exported, local name]
       this.indirect = [] // [exported, request index, imported name or null]
       this.stars = []
@@ -321,9 +324,12 @@
         if (name.startsWith(RESERVED)) throw new SourceError('transpile', `names that begin with ${RESERVED} are reserved`, 1, 1)
       }
       for (const statement of this.file.statements) this.statement(statement)
-      this.localExportsOfImports()
+      const passedOn = this.localExportsOfImports()
       this.checkExports()
       this.references()
+      for (const [local, binding] of this.bindings) {
+        if (this.referenced.has(local) || !passedOn.has(local)) this.imported.push(binding)
+      }
     }
 
     statement(node) {
@@ -347,7 +353,6 @@
 
     bind(local, request, name) {
       this.bindings.set(local, [request, name])
-      this.imported.push([request, name])
     }
 
     exportDeclaration(node) {
@@ -403,15 +408,20 @@
       }
     }
 
-    /** `import { a } from './x'; export { a }` re-exports a binding; it is not a local of this module. */
+    /** `import { a } from './x'; export { a }` re-exports a binding; it is not a local of this module. Returns such names. */
     localExportsOfImports() {
       const own = []
+      const passedOn = new Set()
       for (const [exported, local] of this.exports) {
         const binding = this.bindings.get(local)
-        if (binding) this.indirect.push([exported, ...binding])
-        else own.push([exported, local])
+        if (!binding) own.push([exported, local])
+        else {
+          this.indirect.push([exported, ...binding])
+          passedOn.add(local)
+        }
       }
       this.exports = own
+      return passedOn
     }
 
     /** What a module refuses at parse time, and what stripping the export would hide from V8. */
@@ -453,6 +463,7 @@
       if (!binding || !isReference(node)) return
       const symbol = checker.resolveName(node.text, node, ts.SymbolFlags.Value | ts.SymbolFlags.Alias, false)
       if (!symbol || !symbol.declarations?.some(isImportBinding)) return
+      this.referenced.add(node.text)
       const [request, name] = binding
       const object = RESERVED + request
       const text = name === null ? object : member(object, name)

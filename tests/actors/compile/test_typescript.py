@@ -56,6 +56,20 @@ over(`${bot.it} ${Level[2]} ${bot.y} ${Tools.twice(4)!} ${typeof message} ${<num
     assert run_script(compile_files(files, entry="src/main.ts").script) == ["2 High 2 8 undefined 1"]
 
 
+def test_given_types_passed_on_without_saying_so_when_compiled_then_they_are_dropped(
+    compile_files: CompileFiles, run_script: Run
+) -> None:
+    files = {
+        "main.ts": "import { A, b } from './barrel'\nimport { C } from './all'\nexport { C }\nlet a: A\nconsole.log(b)",
+        "barrel.ts": "import { A, b } from './types'\nexport { A, b }",
+        "all.ts": "export { C } from './stars'",
+        "stars.ts": "export type * from './types'",
+        "types.ts": "export interface A {}\nexport const b = 1\nexport interface C {}",
+    }
+
+    assert run_script(compile_files(files).script) == ["1"]
+
+
 def test_given_decorators_and_using_when_compiled_then_they_work(compile_files: CompileFiles, run_script: Run) -> None:
     source = (
         "const log = (value: Function, context: ClassMethodDecoratorContext) => { console.log('decorates', context.name) }\n"
@@ -96,6 +110,10 @@ def test_given_broken_json_when_compiled_then_its_place_is_named(compile_files: 
     refused = _refused(compile_files, {"main.ts": "import a from './a.json'\na", "a.json": '{\n "b": }'})
 
     assert str(refused).startswith("failed to parse a.json: a.json:2:7 - ")
+    for text in ("NaN", "[" * 100_000, '"\\x"', ""):
+        assert str(_refused(compile_files, {"main.ts": "import './a.json'", "a.json": text})).startswith(
+            "failed to parse a"
+        )
 
 
 @pytest.mark.parametrize("source", ["", "\n", "// nothing", "/* */", "export {}", "import type { A } from './nowhere'"])
