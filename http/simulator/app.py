@@ -27,6 +27,8 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+# Named here: browsers refuse scripts with another media type, and the system's own table may have any.
+_MEDIA_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
 _SHOWN_INLINE = ("image/png", "image/jpeg", "image/gif", "image/webp")
 
 
@@ -60,14 +62,19 @@ async def home(request: web.Request) -> web.StreamResponse:
 
 
 async def page(request: web.Request) -> web.StreamResponse:
-    return web.FileResponse(PAGE_DIR / "index.html", headers=_PAGE_HEADERS)
+    return _file(PAGE_DIR / "index.html")
 
 
 async def page_file(request: web.Request) -> web.StreamResponse:
-    name = request.match_info["name"]
-    if name not in {file.name for file in PAGE_DIR.iterdir()}:
+    found = next((file for file in PAGE_DIR.iterdir() if file.name == request.match_info["name"]), None)
+    if found is None or found.suffix not in _MEDIA_TYPES:
         raise web.HTTPNotFound
-    return web.FileResponse(PAGE_DIR / name, headers=_PAGE_HEADERS)
+    return _file(found)
+
+
+def _file(path: Path) -> web.Response:
+    media_type = _MEDIA_TYPES[path.suffix]
+    return web.Response(body=path.read_bytes(), content_type=media_type, charset="utf-8", headers=_PAGE_HEADERS)
 
 
 async def attachment(request: web.Request) -> web.Response:
@@ -103,7 +110,9 @@ async def _save_after_changes(sim: Simulator) -> None:
 
 
 async def _say_goodbye(app: web.Application) -> None:
-    """Ends the gateway's websockets, which would otherwise hold up the shutdown."""
-    for connection in app[SIMULATOR].connections():
+    """Ends the gateway's websockets and the page's streams, which would otherwise hold up the shutdown."""
+    sim = app[SIMULATOR]
+    sim.hub.emit(events.GOODBYE, {})
+    for connection in sim.connections():
         connection.close(1001, "Going away.")
     await asyncio.sleep(0)

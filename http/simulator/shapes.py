@@ -17,12 +17,17 @@ LOADING = 1 << 7
 IS_COMPONENTS_V2 = 1 << 15
 
 
-def user(user_id: str, username: str, *, bot: bool = False, global_name: str | None = None) -> JsonObject:
-    """A user object. `username` is what others type, `global_name` what they see."""
+def user(
+    user_id: str, username: str, *, bot: bool = False, global_name: str | None = None, discriminator: str = "0"
+) -> JsonObject:
+    """A user object. `username` is what others type, `global_name` what they see.
+
+    People have discriminator `0`, bots still have one of four digits, webhooks have `0000`.
+    """
     return {
         "id": user_id,
         "username": username,
-        "discriminator": "0000" if bot else "0",
+        "discriminator": discriminator,
         "global_name": global_name,
         "avatar": None,
         "bot": bot,

@@ -47,7 +47,7 @@ class World:
         self._emit = emit
         self._on_change = on_change
         self.bot_id = config.application_id  # as with every application made since 2016
-        self.users[self.bot_id] = shapes.user(self.bot_id, config.bot_name, bot=True)
+        self.users[self.bot_id] = shapes.user(self.bot_id, config.bot_name, bot=True, discriminator="4242")
 
     def emit(self, event: str, data: JsonObject, guild_id: str | None = None) -> None:
         """Announces an event and notes that the state changed."""

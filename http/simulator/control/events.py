@@ -12,6 +12,7 @@ from flora.http.simulator.errors import JsonObject
 
 MAX_BEHIND = 2000
 KEEP_ALIVE_S = 15.0
+GOODBYE = "SIM_GOODBYE"  # emitted when the server stops: open streams would otherwise hold up its end
 
 
 def add_routes(app: web.Application) -> None:
@@ -26,9 +27,14 @@ class _Feed:
         self._guild_id = guild_id
         self._events: list[bytes] = []
         self._lost = False
+        self.over = False
         self.ready = asyncio.Event()
 
     def __call__(self, event: str, data: JsonObject, guild_id: str | None) -> None:
+        if event == GOODBYE:
+            self.over = True
+            self.ready.set()
+            return
         if self._guild_id is not None and guild_id != self._guild_id and not event.startswith("GUILD_"):
             return
         if len(self._events) >= MAX_BEHIND:
@@ -57,13 +63,14 @@ async def stream(request: web.Request) -> web.StreamResponse:
     hub.listeners.append(feed)
     try:
         await response.write(b": hello\n\n")
-        while True:
+        while not feed.over:
             try:
                 await asyncio.wait_for(feed.ready.wait(), KEEP_ALIVE_S)
                 await response.write(feed.take())
             except TimeoutError:
                 await response.write(b": still here\n\n")
-    except (ConnectionResetError, asyncio.CancelledError):
-        return response
+    except ConnectionResetError:
+        pass  # the page was closed
     finally:
         hub.listeners.remove(feed)
+    return response

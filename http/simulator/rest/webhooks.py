@@ -148,7 +148,7 @@ def execute(call: Call) -> Any:
     forms.check_message(body, has_attachments=bool(call.uploads))
     channel = _target(call, webhook, body)
     name = str(body.get("username") or webhook["name"])
-    author = shapes.user(webhook["id"], name, bot=True)
+    author = shapes.user(webhook["id"], name, bot=True, discriminator="0000")
     files = call.store_uploads(channel)
     extra = {"webhook_id": webhook["id"], "application_id": webhook["application_id"]}
     message = call.sim.posting.post(channel, author, body, attachments=files, extra=extra)

@@ -170,7 +170,9 @@ async def test_given_rest_calls_of_all_kinds_then_disnake_understands_the_answer
 async def test_given_a_slash_command_then_every_kind_of_response_works(client: Raw, connect: Connect) -> None:
     guild = client.sim.add_guild()
     bot = await connect(client)
-    command = disnake.SlashCommand("hello", "Says hello", options=[disnake.Option("who", "Whom", disnake.OptionType.user)])
+    command = disnake.SlashCommand(
+        "hello", "Says hello", options=[disnake.Option("who", "Whom", disnake.OptionType.user)]
+    )
     await bot.bulk_overwrite_guild_commands(int(guild.id), [command])
 
     direct = client.sim.use_command(guild, "hello", who=guild.owner_id)

@@ -286,7 +286,9 @@ async def test_given_members_then_they_are_changed_banned_and_listed(client: Cli
     assert (await client.rest("PUT", f"{path}/roles/{role['id']}")).status == 204
     assert (await client.rest("GET", path)).body["roles"] == [role["id"]]
     assert (await client.rest("PATCH", path, {"communication_disabled_until": "soon"})).code == 50035
-    assert [m["user"]["id"] for m in (await client.rest("GET", f"/guilds/{guild.id}/members?limit=9")).body][-1] == user_id
+    assert [m["user"]["id"] for m in (await client.rest("GET", f"/guilds/{guild.id}/members?limit=9")).body][
+        -1
+    ] == user_id
     headers = {"X-Audit-Log-Reason": "too%20loud"}
     banned = await client.rest("PUT", f"/guilds/{guild.id}/bans/{user_id}", {}, headers=headers)
     assert banned.status == 204
