@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from flora.http.simulator.simulator import Simulator
 PAGE_DIR = Path(__file__).parent / "page"
 MAX_BODY_BYTES = 32 * 1024 * 1024
 SAVE_EVERY_S = 2.0
+PAUSE_PER_SAVE = 20  # a large world takes long to save, and nothing else happens meanwhile: at most 5 % of the time
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data: http: https:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -102,11 +104,14 @@ async def _keep_saved(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _save_after_changes(sim: Simulator) -> None:
+    took_s = 0.0
     while sim.config.snapshot_path is not None:
         await sim.changed.wait()
-        await asyncio.sleep(SAVE_EVERY_S)
+        await asyncio.sleep(max(SAVE_EVERY_S, took_s * PAUSE_PER_SAVE))
         sim.changed.clear()
+        started = time.monotonic()
         sim.save()
+        took_s = time.monotonic() - started
 
 
 async def _say_goodbye(app: web.Application) -> None:

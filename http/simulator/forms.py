@@ -13,6 +13,16 @@ _LAYOUT_ONLY_V2 = frozenset({9, 10, 12, 13, 14, 17})
 _SELECTS = frozenset({3, 5, 6, 7, 8})
 
 
+SETTABLE_FLAGS = 1 << 2 | 1 << 12 | shapes.IS_COMPONENTS_V2  # suppress embeds, suppress notifications
+
+
+def settable(body: JsonObject, *, also: int = 0) -> JsonObject:
+    """A message body whose flags are reduced to those a bot may set; Discord ignores the others."""
+    if body.get("flags") is None:
+        return body
+    return {**body, "flags": int(body["flags"]) & (SETTABLE_FLAGS | also)}
+
+
 def check_message(body: JsonObject, *, has_attachments: bool, may_be_empty: bool = False) -> None:
     """Checks the body of a new or edited message.
 

@@ -70,6 +70,7 @@ class RunningSimulator:
     def base_url(self) -> str:
         """Where everything is, e.g. `http://127.0.0.1:40123`."""
         host = "127.0.0.1" if self.config.host in ("0.0.0.0", "::") else self.config.host
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.port}"
 
     @property

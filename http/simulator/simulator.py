@@ -39,7 +39,6 @@ class Simulator:
         self.grants = Grants(config)
         self.attachments = Attachments(self.world.ids, config.max_attachment_bytes, config.max_stored_attachment_bytes)
         self.base_url = ""  # known once the server listens
-        self._identifies_left = 1000
 
     def load(self) -> None:
         """Brings back the snapshot, or makes the first guild."""

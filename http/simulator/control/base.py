@@ -73,6 +73,8 @@ async def refusals(request: web.Request, handler: Any) -> web.StreamResponse:
         response: web.StreamResponse = await handler(request)
     except ApiError as refusal:
         return reply(refusal.payload(), refusal.status)
+    except (TypeError, ValueError, AttributeError) as exc:
+        return reply({"message": f"The request could not be understood: {exc}", "code": 50035}, 400)
     return response
 
 

@@ -15,6 +15,7 @@ from flora.http.simulator.control.options import as_options, resolve
 from flora.http.simulator.errors import JsonObject
 from flora.http.simulator.interactions import Interaction
 from flora.http.simulator.model import Channel, Guild
+from flora.http.simulator.permissions import Permission
 from flora.http.simulator.simulator import Simulator
 
 MAX_WAIT_S = 30.0
@@ -89,7 +90,19 @@ async def use_command(request: web.Request) -> web.Response:
     if resolved:
         data["resolved"] = resolved
     user_id = actor_of(sim, guild, body)
+    _may_use(guild, channel, user_id, command)
     return await _answer(request, body, sim.interactions.start(interactions.COMMAND, guild, channel, user_id, data))
+
+
+def _may_use(guild: Guild, channel: Channel, user_id: str, command: JsonObject) -> None:
+    """Raises:
+    ApiError: 50013 if the person may not use commands here, or lacks what the command asks for.
+    """
+    bits = guild.permissions_in(channel, user_id)
+    asked = command["default_member_permissions"]
+    lacking = asked is not None and (int(asked) & ~bits or (asked == "0" and not bits & Permission.ADMINISTRATOR))
+    if lacking or not bits & Permission.USE_APPLICATION_COMMANDS:
+        raise errors.missing_permissions()
 
 
 def _resolve_target(sim: Simulator, guild: Guild, channel: Channel, kind: int, target_id: str) -> JsonObject:

@@ -30,6 +30,7 @@ class Hub:
         self.sessions: dict[str, Session] = {}
         self.listeners: list[Listener] = []
         self.pushed = 0
+        self.identified = 0
         self._bot_id = bot_id
         self._session_ttl_s = session_ttl_s
         self._guild_create = guild_create
@@ -74,6 +75,7 @@ class Hub:
 
     def open(self, session: Session) -> None:
         """Adds a session and forgets those that nobody came back for."""
+        self.identified += 1
         deadline = time.monotonic() - self._session_ttl_s
         for old in [s for s in self.sessions.values() if s.lost_at is not None and s.lost_at < deadline]:
             del self.sessions[old.id]

@@ -8,7 +8,7 @@ from flora.http.simulator import errors, shapes
 from flora.http.simulator.permissions import Permission
 from flora.http.simulator.rest.routing import Auth, Call, Routes
 
-IDENTIFY_LIMIT = {"total": 1000, "remaining": 1000, "reset_after": 0, "max_concurrency": 1}
+IDENTIFIES_PER_DAY = 1000
 
 
 def register(routes: Routes) -> None:
@@ -35,7 +35,9 @@ def gateway(call: Call) -> Any:
 
 
 def gateway_bot(call: Call) -> Any:
-    return {"url": _ws_base(call), "shards": call.sim.config.shards, "session_start_limit": IDENTIFY_LIMIT}
+    left = max(1, IDENTIFIES_PER_DAY - call.sim.hub.identified)  # told, not enforced
+    limit = {"total": IDENTIFIES_PER_DAY, "remaining": left, "reset_after": 86_400_000, "max_concurrency": 1}
+    return {"url": _ws_base(call), "shards": call.sim.config.shards, "session_start_limit": limit}
 
 
 def me(call: Call) -> Any:

@@ -125,6 +125,7 @@ def post_under(
         metadata["original_response_message_id"] = found.response_message_id
         body = {**body, "message_reference": {"message_id": found.response_message_id}}
     files = call.sim.attachments.attach(call.uploads, body.get("attachments"), call.sim.base_url, channel.id)
+    body = forms.settable(body, also=shapes.EPHEMERAL | shapes.LOADING)
     body = {**body, "allowed_mentions": body.get("allowed_mentions") or {"parse": []}}
     return call.sim.posting.post(channel, world.users[world.bot_id], body, kind=kind, attachments=files, extra=extra)
 
@@ -139,7 +140,7 @@ def edit_under(call: Call, channel: Channel, message: JsonObject, body: JsonObje
         kept = [a for a in message["attachments"] if declared is None or a["id"] in kept_ids]
         attachments = kept + call.sim.attachments.attach(call.uploads, declared, call.sim.base_url, channel.id)
     message["flags"] &= ~shapes.LOADING
-    return call.sim.posting.edit(channel, message, body, attachments=attachments)
+    return call.sim.posting.edit(channel, message, forms.settable(body), attachments=attachments)
 
 
 def _addressed(call: Call) -> tuple[Interaction, Channel]:

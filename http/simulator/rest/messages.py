@@ -65,9 +65,9 @@ def create(call: Call) -> Any:
         call.sim.stats.replied(str(reference.get("message_id")), call.arrived_at)
         _check_reference(channel, reference)
     forms.check_message(body, has_attachments=bool(call.uploads))
-    world = call.sim.world
+    author = call.sim.world.users[call.user_id]
     attachments = call.store_uploads(channel) if call.uploads else ()
-    return call.sim.posting.post(channel, world.users[call.user_id], body, attachments=attachments)
+    return call.sim.posting.post(channel, author, forms.settable(body), attachments=attachments)
 
 
 def _check_reference(channel: Channel, reference: JsonObject) -> None:
@@ -112,7 +112,7 @@ def edit(call: Call) -> Any:
         call.channel(Permission.MANAGE_MESSAGES)
     forms.check_message(body, has_attachments=True, may_be_empty=True)
     attachments = call.edited_attachments(channel, message)
-    return call.sim.posting.edit(channel, message, body, attachments=attachments)
+    return call.sim.posting.edit(channel, message, forms.settable(body), attachments=attachments)
 
 
 def delete(call: Call) -> None:

@@ -33,6 +33,7 @@ class RestServer:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answers one request; its path below the API's base is the match `tail`."""
         arrived_at = time.perf_counter()
+        self._sim.base_url = self._sim.base_url or f"http://{request.host}"
         path = request.rel_url.raw_path.split("/", 3)[3] if request.rel_url.raw_path.count("/") > 2 else ""
         name, headers = "unknown", {"Via": "1.1 simulated-discord"}  # clients take a 429 without Via for a ban
         try:
@@ -55,6 +56,10 @@ class RestServer:
             result = route.handler(call)
         except ApiError as refusal:
             return self._finish(name, refusal.status, refusal.payload(), headers)
+        except (TypeError, ValueError, AttributeError, LookupError, OverflowError):
+            # A body of another shape than the handler reads. Discord names the place, which is not known here.
+            log.warning("a request to %s could not be understood", name, exc_info=True)
+            return self._finish(name, 400, {"message": "Invalid Form Body", "code": 50035, "errors": {}}, headers)
         if isinstance(result, Reply):
             return self._finish(name, result.status, result.payload, headers)
         return self._finish(name, 204 if result is None else 200, result, headers)

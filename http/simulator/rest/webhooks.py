@@ -151,7 +151,7 @@ def execute(call: Call) -> Any:
     author = shapes.user(webhook["id"], name, bot=True, discriminator="0000")
     files = call.store_uploads(channel)
     extra = {"webhook_id": webhook["id"], "application_id": webhook["application_id"]}
-    message = call.sim.posting.post(channel, author, body, attachments=files, extra=extra)
+    message = call.sim.posting.post(channel, author, forms.settable(body), attachments=files, extra=extra)
     return message if call.flag("wait") else None
 
 

@@ -12,7 +12,7 @@ NOON = datetime(2024, 5, 17, 12, tzinfo=UTC)
 
 
 def test_given_a_moment_then_the_id_tells_it() -> None:
-    ids = SnowflakeFactory(lambda: NOON.timestamp())
+    ids = SnowflakeFactory(NOON.timestamp)
 
     assert created_at(ids.next()) == NOON
     assert age_s(ids.next(), NOON.timestamp() + 30) == 30
