@@ -127,6 +127,13 @@ test('GIVEN an unanswered KV op WHEN answers, timers and events come THEN nothin
   assert.deepEqual(messages(isolate.answer([2, true, null])), ['kv', 'rest', 'timer', 'plain'])
 })
 
+test('GIVEN answers and a new event in one message WHEN the newest event ends first THEN all answers still come before the new one', () => {
+  const isolate = withScript("on('a', async (ctx) => { await rest.sendMessage({}); console.log(ctx.msg.n) })\non('b', () => console.log('b'))")
+  isolate.events(['a', { n: 1 }], ['a', { n: 2 }])
+  const output = isolate.send({ r: [[2, true, null], [1, true, null]], e: [[3, 'b', {}]] })
+  assert.deepEqual(messages(output), ['2', '1', 'b'])
+})
+
 test('GIVEN an op that fails WHEN caught THEN it is an Error with its code and the line that asked', () => {
   const isolate = withScript(`
 on('a', async () => {
@@ -173,11 +180,12 @@ test('GIVEN a killed event that another wakes WHEN it replies THEN nothing is se
   const isolate = withScript(`
     let wake
     on('sleeper', async (ctx) => { await new Promise((resolve) => { wake = resolve; setTimeout(resolve, 1e6) }); await ctx.reply('no') })
+    on('sleeper', () => console.log('the next handler'))
     on('waker', () => wake())`)
   isolate.event('sleeper', { id: '1', channelId: '2' })
   isolate.send({ c: [['kill', 1]] })
   const output = isolate.event('waker')
-  assert.deepEqual([output.o, outcomes(output)], [[], [[2, 'ok']]])
+  assert.deepEqual([output.o, output.l, outcomes(output)], [[], [], [[2, 'ok']]])
 })
 
 test('GIVEN queued events WHEN dropped THEN only the others run', () => {
