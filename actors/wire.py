@@ -16,6 +16,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 from thespian.system.transport import IPBase, TCPTransport, streamBuffer
@@ -72,21 +73,82 @@ class SignedPickle:
         log.warning("packet refused: %s", reason, extra={"action": "packet_refused", "bytes": size})
 
 
-class BoundedReceiveBuffer(streamBuffer.ReceiveBuffer):
-    """Thespian's receive buffer, refusing announcements of more than `MAX_PACKET_BYTES`."""
+class ReceiveBuffer:
+    """Stands for Thespian's receive buffer: bounded, and a packet in a hundred pieces is copied once, not fifty times.
+
+    A packet on the wire is its size in decimal, `>`, and the signed body. Method names and attributes are the library's.
+    """
+
+    def __init__(self, serializer: Callable[[bytes], Any]) -> None:
+        self._deserialize = serializer
+        self._pieces: list[bytes] = []
+        self._length = 0
+        self._size: int | None = None
+        self._extra = b""
 
     def addMore(self, buf: bytes) -> None:
-        try:
-            super().addMore(buf)
-        except ValueError:
-            _current().refuse("no packet", len(buf))
-            raise
-        if self._size is None and len(self._buf) > MAX_SIZE_DIGITS:
-            _current().refuse("no packet", len(self._buf))
-            raise RefusedPacket("no packet")
-        if self._size is not None and not 0 < self._size <= MAX_PACKET_BYTES:
-            _current().refuse("announced size out of bounds", self._size)
-            raise RefusedPacket("announced size out of bounds")
+        """Takes in what arrived.
+
+        Raises:
+            RefusedPacket: this is no packet, or one of more than `MAX_PACKET_BYTES`.
+        """
+        if self._size is None:
+            buf = self._read_size(b"".join((*self._pieces, buf)))
+            if self._size is None:
+                return
+        missing = self._size - self._length
+        if len(buf) > missing:
+            self._extra += buf[missing:]
+            buf = buf[:missing]
+        self._pieces.append(buf)
+        self._length += len(buf)
+
+    def _read_size(self, head: bytes) -> bytes:
+        digits, found, rest = head[: MAX_SIZE_DIGITS + 1].partition(b">")
+        if not found:
+            if len(head) > MAX_SIZE_DIGITS or not (digits.isdigit() or not digits):
+                self._refuse("no packet", len(head))
+            self._pieces = [head]
+            return b""
+        if not digits.isdigit() or not 0 < int(digits) <= MAX_PACKET_BYTES:
+            self._refuse("announced size out of bounds", len(head))
+        self._size = int(digits)
+        self._pieces = []
+        return rest + head[MAX_SIZE_DIGITS + 1 :]
+
+    @staticmethod
+    def _refuse(reason: str, size: int) -> None:
+        _current().refuse(reason, size)
+        raise RefusedPacket(reason)
+
+    def is_empty(self) -> bool:
+        """Nothing has arrived yet."""
+        return self._size is None and not self._pieces
+
+    def remainingAmount(self) -> int:
+        """How many bytes to read next, at most."""
+        return MAX_SIZE_DIGITS if self._size is None else self._size - self._length
+
+    def isDone(self) -> bool:
+        """The packet is complete."""
+        return self._size is not None and self._length == self._size
+
+    def removeExtra(self) -> None:
+        """Forgets what came after the packet."""
+        self._extra = b""
+
+    def completed(self) -> tuple[Any, bytes] | None:
+        """The packet's message and what came after it, or None while incomplete."""
+        return (self._deserialize(b"".join(self._pieces)), self._extra) if self.isDone() else None
+
+
+def _framed(body: bytes) -> bytes:
+    return b"%d>%b" % (len(body), body)
+
+
+def _serialized(transport: Any, intent: Any) -> memoryview:
+    # A view, because the library slices off what was sent: of bytes that would copy the rest each time.
+    return memoryview(_framed(_current().dumps((transport.myAddress, intent.message))))
 
 
 def install(secret: bytes, bind_host: str = "127.0.0.1") -> SignedPickle:
@@ -100,9 +162,10 @@ def install(secret: bytes, bind_host: str = "127.0.0.1") -> SignedPickle:
     IPBase.IPActorAddress.bindArgs = property(lambda address: ((bind_host, address.bindname[1]),))
     serializer = SignedPickle(secret)
     TCPTransport.serializer = serializer
-    TCPTransport.ReceiveBuffer = BoundedReceiveBuffer
-    TCPTransport.ackMsg = streamBuffer.toSendBuffer(streamBuffer.ackPacket, serializer.dumps)
-    TCPTransport.ackDataErrMsg = streamBuffer.toSendBuffer(streamBuffer.ackDataErrPacket, serializer.dumps)
+    TCPTransport.TCPTransport.serializer = _serialized
+    TCPTransport.ReceiveBuffer = ReceiveBuffer
+    TCPTransport.ackMsg = _framed(serializer.dumps(streamBuffer.ackPacket))
+    TCPTransport.ackDataErrMsg = _framed(serializer.dumps(streamBuffer.ackDataErrPacket))
     return serializer
 
 

@@ -32,6 +32,10 @@ class Message:
 
     trace: TraceContext | None = None
 
+    def __str__(self) -> str:
+        # The actor library makes a text of each message it sends, for a log that nobody reads; a frame's `repr` is a megabyte.
+        return type(self).__name__
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(Message):
