@@ -382,8 +382,8 @@ class Worker(FloraActor):
 
     def _worker_frame(self, batch: Batch[ReportRow]) -> WorkerFrame:
         parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-        for kind, *row in batch.rows:
-            parts[kind].append(tuple(row))
+        for row in batch.rows:
+            parts[row[0]].append(row[1:])
         done, subscriptions, lost = map(tuple, parts)
         return WorkerFrame(
             number=batch.number,

@@ -109,6 +109,7 @@ class IsolateSession:
 
     def run(self, events: Iterable[Event]) -> None:
         """Queues events."""
+        self._was_busy = True  # whoever sends events knows that
         self._runs.add(events)
         self._pump()
 
