@@ -27,7 +27,8 @@ await mkdir(dist, { recursive: true })
 await bundle('prelude', 'flora:runtime_prelude.js', 'flora_prelude', 'return flora_prelude.host;})()')
 await bundle('sdk', 'flora:runtime_sdk_bundle.js', 'flora_sdk', '})()')
 await put('starter.json', JSON.stringify(await starter(), null, 2) + '\n')
-for (const name of ['flora.d.ts', 'web.d.ts', 'builders.d.ts']) await put(name, await readFile(join(root, 'types', name)))
+for (const name of ['flora.d.ts', 'web.d.ts', 'builders.d.ts'])
+  await put(name, await readFile(join(root, 'types', name)))
 await put('typescript.js', await readFile(join(root, 'node_modules', 'typescript', 'lib', 'typescript.js')))
 
 async function bundle(name, sourceUrl, globalName, footer) {

@@ -12,7 +12,14 @@ const bot = (source) => {
   if (loaded.o.length > 0) isolate.answer(...loaded.o.map(([id]) => [id, true, null]))
   return isolate
 }
-const message = (content, more = {}) => ({ id: '1', channelId: '2', guildId: '42', content, author: { id: '3', bot: false }, ...more })
+const message = (content, more = {}) => ({
+  id: '1',
+  channelId: '2',
+  guildId: '42',
+  content,
+  author: { id: '3', bot: false },
+  ...more,
+})
 const interaction = (commandName, options = [], more = {}) => ({
   interactionId: '7',
   interactionToken: 'token',
@@ -37,18 +44,24 @@ test('GIVEN prefix commands WHEN messages come THEN the first with that exact na
 
 test('GIVEN an empty prefix WHEN any message comes THEN its first word is the command', () => {
   const isolate = bot("createBot({ prefix: '', prefixCommands: [{ name: 'hi', run: (ctx) => ctx.reply('yo') }] })")
-  assert.deepEqual(sent(isolate.event('messageCreate', message('hi there'))), [['op_send_message', { content: 'yo', messageId: '1', channelId: '2' }]])
+  assert.deepEqual(sent(isolate.event('messageCreate', message('hi there'))), [
+    ['op_send_message', { content: 'yo', messageId: '1', channelId: '2' }],
+  ])
 })
 
 test('GIVEN createBot called twice WHEN loaded THEN the second leaves a notice and nothing else', () => {
-  const isolate = bot("for (let i = 0; i < 2; i++) createBot({ slashCommands: [{ name: 'x', description: 'y', run() {} }] })")
+  const isolate = bot(
+    "for (let i = 0; i < 2; i++) createBot({ slashCommands: [{ name: 'x', description: 'y', run() {} }] })",
+  )
   assert.equal(isolate.registered.length, 1)
   assert.equal(isolate.loaded.l.length, 1)
   assert.equal(isolate.run('__floraHandlers.messageCreate.length + __floraHandlers.interactionCreate.length'), 2)
 })
 
 test('GIVEN slashCommands empty or left out WHEN loaded THEN stale commands are cleared or left alone', () => {
-  assert.deepEqual(sent({ o: bot('createBot({ slashCommands: [] })').registered }), [['op_upsert_guild_commands', { guildId: '42', commands: [] }]])
+  assert.deepEqual(sent({ o: bot('createBot({ slashCommands: [] })').registered }), [
+    ['op_upsert_guild_commands', { guildId: '42', commands: [] }],
+  ])
   assert.deepEqual(bot('createBot({})').registered, [])
 })
 
@@ -56,13 +69,22 @@ test('GIVEN a slash command WHEN used THEN its options are flat', () => {
   const isolate = bot(`createBot({ slashCommands: [slash({ name: 'say', description: 'd',
     options: [{ name: 'text', description: 't', type: 'string', required: true }],
     run: async ({ options, msg, reply }) => { await reply(options.text + options.n + msg.commandName) } })] })`)
-  const output = isolate.event('interactionCreate', interaction('say', [{ name: 'text', type: 3, value: 'hey' }, { name: 'n', type: 4, value: 5 }]))
-  assert.deepEqual(sent(output), [['op_send_interaction_response', { content: 'hey5say', interactionId: '7', token: 'token' }]])
+  const output = isolate.event(
+    'interactionCreate',
+    interaction('say', [
+      { name: 'text', type: 3, value: 'hey' },
+      { name: 'n', type: 4, value: 5 },
+    ]),
+  )
+  assert.deepEqual(sent(output), [
+    ['op_send_interaction_response', { content: 'hey5say', interactionId: '7', token: 'token' }],
+  ])
   assert.deepEqual(isolate.event('interactionCreate', interaction('other')).d[0][1], 'ok')
 })
 
 test('GIVEN subcommands WHEN registered and used THEN each has its own handler', () => {
-  const isolate = bot(`createBot({ slashCommands: [{ name: 'todo', description: 'd', options: [{ name: 'ignored', description: 'i' }], subcommands: [
+  const isolate =
+    bot(`createBot({ slashCommands: [{ name: 'todo', description: 'd', options: [{ name: 'ignored', description: 'i' }], subcommands: [
     { name: 'add', description: 'a', options: [{ name: 'what', description: 'w', type: 'string' }], run: (ctx) => console.log('add', ctx.options) },
     { name: 'list', description: 'l', run: (ctx) => console.log('list', ctx.options, getSubcommand(ctx)) } ] }] })`)
   assert.deepEqual(isolate.registered[0][2][0].commands, [
@@ -70,20 +92,29 @@ test('GIVEN subcommands WHEN registered and used THEN each has its own handler',
       name: 'todo',
       description: 'd',
       options: [
-        { name: 'add', description: 'a', type: 'subcommand', options: [{ name: 'what', description: 'w', type: 'string' }] },
+        {
+          name: 'add',
+          description: 'a',
+          type: 'subcommand',
+          options: [{ name: 'what', description: 'w', type: 'string' }],
+        },
         { name: 'list', description: 'l', type: 'subcommand' },
       ],
     },
   ])
   const heard = (options) => lines(isolate.event('interactionCreate', interaction('todo', options)))
-  assert.deepEqual(heard([{ name: 'add', type: 1, options: [{ name: 'what', type: 3, value: 'milk' }] }]), ['add {"what":"milk"}'])
+  assert.deepEqual(heard([{ name: 'add', type: 1, options: [{ name: 'what', type: 3, value: 'milk' }] }]), [
+    'add {"what":"milk"}',
+  ])
   assert.deepEqual(heard([{ name: 'list', type: 1 }]), ['list {} list'])
   assert.deepEqual(heard([{ name: 'gone', type: 1 }]), [])
   assert.deepEqual(heard([]), [])
 })
 
 test('GIVEN plain, sub and grouped commands WHEN asked for the subcommand THEN groups and options are not mistaken for one', () => {
-  const isolate = bot("on('interactionCreate', (ctx) => console.log(String(getSubcommand(ctx)), String(getSubcommandGroup(ctx))))")
+  const isolate = bot(
+    "on('interactionCreate', (ctx) => console.log(String(getSubcommand(ctx)), String(getSubcommandGroup(ctx))))",
+  )
   const heard = (options) => lines(isolate.event('interactionCreate', interaction('x', options)))[0]
   assert.equal(heard([{ name: 'text', type: 3, value: 'v' }]), 'undefined undefined')
   assert.equal(heard([{ name: 'sub', type: 1 }]), 'sub undefined')
@@ -111,16 +142,27 @@ test('GIVEN an event without a channel WHEN replied to THEN the promise rejects'
 })
 
 test('GIVEN an interaction WHEN replied to THEN ephemeral and flags combine', () => {
-  const isolate = bot("on('componentInteraction', async (ctx) => { await ctx.reply({ content: 'x', ephemeral: true, flags: 4, replyTo: '1' }) })")
+  const isolate = bot(
+    "on('componentInteraction', async (ctx) => { await ctx.reply({ content: 'x', ephemeral: true, flags: 4, replyTo: '1' }) })",
+  )
   const [[name, options]] = sent(isolate.event('componentInteraction', interaction(undefined)))
-  assert.deepEqual([name, options], ['op_send_interaction_response', { content: 'x', ephemeral: true, flags: 68, interactionId: '7', token: 'token' }])
+  assert.deepEqual(
+    [name, options],
+    ['op_send_interaction_response', { content: 'x', ephemeral: true, flags: 68, interactionId: '7', token: 'token' }],
+  )
 })
 
 test('GIVEN ctx.edit WHEN there is a message, an interaction or neither THEN it edits, edits the response, or throws', () => {
   const isolate = bot("on('a', (ctx) => ctx.edit('new'))")
-  assert.deepEqual(sent(isolate.event('a', { id: '1', channelId: '2' })), [['op_edit_message', { content: 'new', channelId: '2', messageId: '1' }]])
-  assert.deepEqual(sent(isolate.event('a', interaction('x', [], { messageId: '6' }))), [['op_edit_message', { content: 'new', channelId: '2', messageId: '6' }]])
-  assert.deepEqual(sent(isolate.event('a', interaction('x'))), [['op_edit_original_interaction_response', { content: 'new', token: 'token' }]])
+  assert.deepEqual(sent(isolate.event('a', { id: '1', channelId: '2' })), [
+    ['op_edit_message', { content: 'new', channelId: '2', messageId: '1' }],
+  ])
+  assert.deepEqual(sent(isolate.event('a', interaction('x', [], { messageId: '6' }))), [
+    ['op_edit_message', { content: 'new', channelId: '2', messageId: '6' }],
+  ])
+  assert.deepEqual(sent(isolate.event('a', interaction('x'))), [
+    ['op_edit_original_interaction_response', { content: 'new', token: 'token' }],
+  ])
   assert.match(isolate.event('a', { user: {} }).d.at(-1)[2], /no message to edit/)
 })
 
@@ -141,10 +183,13 @@ test('GIVEN a context WHEN taken apart, spread or written to THEN it behaves lik
 })
 
 test('GIVEN rest methods WHEN called THEN each asks for its op with the options as they are', () => {
-  const isolate = bot('on("a", async () => { for (const name of Object.keys(rest)) rest[name]({ name }).catch(() => {}) })')
+  const isolate = bot(
+    'on("a", async () => { for (const name of Object.keys(rest)) rest[name]({ name }).catch(() => {}) })',
+  )
   const asked = sent(isolate.event('a'))
   assert.equal(asked.length, 48)
-  for (const [op, { name }] of asked) assert.equal(op, 'op_' + name.replace(/[A-Z]/g, (letter) => '_' + letter.toLowerCase()))
+  for (const [op, { name }] of asked)
+    assert.equal(op, 'op_' + name.replace(/[A-Z]/g, (letter) => '_' + letter.toLowerCase()))
   const flags = bot("on('a', () => { rest.createFollowupMessage({ token: 't', content: 'x', ephemeral: true }) })")
   assert.equal(sent(flags.event('a'))[0][1].flags, 64)
 })
@@ -157,7 +202,15 @@ test('GIVEN a store WHEN used THEN the ops get their arguments in order and resu
       await s.updateMetadata('k')
       console.log(await s.get('k'), await s.getWithMetadata('k'), await s.getWithMetadata('none'), await s.list({ prefix: 'p' }), store('x') instanceof KvStore)
     })`)
-  const results = [null, null, null, 'v', ['v', { expiration: null, metadata: { a: 1 } }], null, { keys: [], listComplete: true }]
+  const results = [
+    null,
+    null,
+    null,
+    'v',
+    ['v', { expiration: null, metadata: { a: 1 } }],
+    null,
+    { keys: [], listComplete: true },
+  ]
   let output = isolate.event('a')
   const asked = []
   for (const [index, result] of results.entries()) {
@@ -173,11 +226,15 @@ test('GIVEN a store WHEN used THEN the ops get their arguments in order and resu
     ['op_kv_get_with_metadata', ['s', 'none']],
     ['op_kv_list_keys', [{ prefix: 'p' }, 's']],
   ])
-  assert.deepEqual(lines(output), ['v {"value":"v","metadata":{"a":1}} {"value":null} {"keys":[],"listComplete":true} true'])
+  assert.deepEqual(lines(output), [
+    'v {"value":"v","metadata":{"a":1}} {"value":null} {"keys":[],"listComplete":true} true',
+  ])
 })
 
 test('GIVEN the SDK WHEN its names are overwritten THEN the script has its way', () => {
-  const isolate = bot("globalThis.prefix = 1; const slash = 2; flora.rest = null; console.log(prefix, slash, typeof createBot, typeof flora.createBot)")
+  const isolate = bot(
+    'globalThis.prefix = 1; const slash = 2; flora.rest = null; console.log(prefix, slash, typeof createBot, typeof flora.createBot)',
+  )
   assert.deepEqual(lines(isolate.loaded), ['1 2 function function'])
 })
 

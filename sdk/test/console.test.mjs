@@ -14,8 +14,14 @@ test('GIVEN strings and values WHEN logged THEN strings stay and the rest is com
 })
 
 test('GIVEN what JSON cannot say WHEN logged THEN it is said anyway', () => {
-  assert.equal(line('undefined, 5n, Symbol("s"), NaN, () => {}, function named() {}'), 'undefined 5n Symbol(s) NaN [Function] [Function named]')
-  assert.equal(line('{ a: 5n, b: Symbol("s"), c() {}, d: new Error("e"), n: NaN }'), '{"a":5n,"b":"Symbol(s)","c":"[Function c]","d":"Error: e","n":NaN}')
+  assert.equal(
+    line('undefined, 5n, Symbol("s"), NaN, () => {}, function named() {}'),
+    'undefined 5n Symbol(s) NaN [Function] [Function named]',
+  )
+  assert.equal(
+    line('{ a: 5n, b: Symbol("s"), c() {}, d: new Error("e"), n: NaN }'),
+    '{"a":5n,"b":"Symbol(s)","c":"[Function c]","d":"Error: e","n":NaN}',
+  )
   assert.match(line('new TypeError("bad")'), /^TypeError: bad\n {4}at /)
 })
 
@@ -32,7 +38,9 @@ test('GIVEN hostile values WHEN logged THEN the line is bounded and nothing thro
 })
 
 test('GIVEN a line over the limit WHEN logged THEN it is cut with a notice', () => {
-  assert.deepEqual(lines('console.log("x".repeat(30))', { limits: { maxLogChars: 10 } }), [['info', 'xxxxxxxxxx… (line cut, 20 more characters)']])
+  assert.deepEqual(lines('console.log("x".repeat(30))', { limits: { maxLogChars: 10 } }), [
+    ['info', 'xxxxxxxxxx… (line cut, 20 more characters)'],
+  ])
 })
 
 test('GIVEN too many lines in one turn WHEN logged THEN the rest is counted', () => {
@@ -70,7 +78,9 @@ test('GIVEN every method WHEN called THEN the level is right', () => {
 })
 
 test('GIVEN trace and timers WHEN called THEN they show frames and milliseconds', () => {
-  const output = lines("console.trace('here', 1); console.time('t'); console.timeLog('t', 'x'); console.timeEnd('t'); console.timeEnd('t')")
+  const output = lines(
+    "console.trace('here', 1); console.time('t'); console.timeLog('t', 'x'); console.timeEnd('t'); console.timeEnd('t')",
+  )
   assert.equal(output[0][0], 'trace')
   assert.match(output[0][1], /^Trace: here 1\n(.|\n)*bundle\.js/)
   assert.match(output[1][1], /^t: \d+ ms x$/)

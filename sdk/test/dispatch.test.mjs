@@ -12,7 +12,7 @@ const withScript = (source, boot) => {
 const outcomes = (output) => output.d.map(([seq, outcome]) => [seq, outcome])
 const messages = (output) => output.l.map(([, message]) => message)
 
-test("GIVEN the first example WHEN a message arrives THEN it is answered", () => {
+test('GIVEN the first example WHEN a message arrives THEN it is answered', () => {
   const isolate = withScript("on('messageCreate', async (msg) => { await msg.reply('Hello!') })")
   const asked = isolate.event('messageCreate', { id: '1', channelId: '2', content: 'hi' })
   assert.deepEqual(asked.o, [[1, 'op_send_message', [{ content: 'Hello!', messageId: '1', channelId: '2' }]]])
@@ -24,8 +24,14 @@ test('GIVEN 100 events that wait for nothing WHEN sent together THEN one take re
   const isolate = withScript("on('a', async (ctx) => { console.log(ctx.msg.n) })")
   const output = isolate.events(...Array.from({ length: 100 }, (_, n) => ['a', { n }]))
   assert.equal(output.turns, 1)
-  assert.deepEqual(outcomes(output), Array.from({ length: 100 }, (_, n) => [n + 1, 'ok']))
-  assert.deepEqual(messages(output), Array.from({ length: 100 }, (_, n) => String(n)))
+  assert.deepEqual(
+    outcomes(output),
+    Array.from({ length: 100 }, (_, n) => [n + 1, 'ok']),
+  )
+  assert.deepEqual(
+    messages(output),
+    Array.from({ length: 100 }, (_, n) => String(n)),
+  )
 })
 
 test('GIVEN 20000 events with plain handlers WHEN sent together THEN the stack holds', () => {
@@ -34,7 +40,9 @@ test('GIVEN 20000 events with plain handlers WHEN sent together THEN the stack h
 })
 
 test('GIVEN several handlers WHEN one throws THEN the later ones are not called and the text has the stack', () => {
-  const isolate = withScript("on('a', () => console.log('one'))\non('a', async () => { throw new Error('broken') })\non('a', () => console.log('three'))")
+  const isolate = withScript(
+    "on('a', () => console.log('one'))\non('a', async () => { throw new Error('broken') })\non('a', () => console.log('three'))",
+  )
   const output = isolate.event('a')
   assert.deepEqual(messages(output), ['one'])
   assert.equal(output.d[0][1], 'threw')
@@ -65,13 +73,19 @@ test('GIVEN no handler for an event WHEN it arrives THEN that is a success', () 
 test('GIVEN a handler that waits for nobody WHEN the isolate is idle THEN it fails at once', () => {
   const isolate = withScript("on('a', () => new Promise(() => {}))\non('b', () => console.log('b'))")
   const output = isolate.events(['a'], ['b'])
-  assert.deepEqual(outcomes(output), [[2, 'ok'], [1, 'never']])
+  assert.deepEqual(outcomes(output), [
+    [2, 'ok'],
+    [1, 'never'],
+  ])
   assert.equal(output.d[1][2], 'Promise resolution is still pending but the event loop has already resolved')
 })
 
 test('GIVEN a handler that waits for a later event WHEN that is already queued THEN it is no failure', () => {
   const isolate = withScript("let go\non('a', () => new Promise((resolve) => { go = resolve }))\non('b', () => go())")
-  assert.deepEqual(outcomes(isolate.events(['a'], ['b'])), [[2, 'ok'], [1, 'ok']])
+  assert.deepEqual(outcomes(isolate.events(['a'], ['b'])), [
+    [2, 'ok'],
+    [1, 'ok'],
+  ])
 })
 
 test('GIVEN handlers that wait for Discord WHEN more events are queued THEN they overlap up to the limit', () => {
@@ -80,7 +94,10 @@ test('GIVEN handlers that wait for Discord WHEN more events are queued THEN they
   assert.deepEqual([first.o.length, first.s, first.q], [3, 3, 2])
   const second = isolate.answer([2, true, null])
   assert.deepEqual(outcomes(second), [[2, 'ok']])
-  assert.deepEqual(second.o.map(([id]) => id), [4])
+  assert.deepEqual(
+    second.o.map(([id]) => id),
+    [4],
+  )
 })
 
 test('GIVEN a script that asks for one event at a time WHEN events wait THEN none overlap', () => {
@@ -104,10 +121,12 @@ test('GIVEN read, change, write on KV WHEN many events come THEN no update is lo
   const done = []
   while (output.o.length > 0 || done.length < 10) {
     const discord = output.o.filter(([, name]) => name === 'op_send_message').map(([id]) => [id, true, null])
-    const kv = output.o.filter(([, name]) => name.startsWith('op_kv')).map(([id, name, args]) => {
-      if (name === 'op_kv_set') value = args[2]
-      return [id, true, name === 'op_kv_get' ? value : null]
-    })
+    const kv = output.o
+      .filter(([, name]) => name.startsWith('op_kv'))
+      .map(([id, name, args]) => {
+        if (name === 'op_kv_set') value = args[2]
+        return [id, true, name === 'op_kv_get' ? value : null]
+      })
     output = isolate.answer(...discord, ...kv)
     done.push(...output.d)
   }
@@ -121,16 +140,27 @@ test('GIVEN an unanswered KV op WHEN answers, timers and events come THEN nothin
     on('plain', () => console.log('plain'))
     setTimeout(() => console.log('timer'), 5)`)
   const asked = isolate.events(['rest'], ['kv'], ['plain'])
-  assert.deepEqual(asked.o.map(([, name]) => name), ['op_send_message', 'op_kv_get'])
+  assert.deepEqual(
+    asked.o.map(([, name]) => name),
+    ['op_send_message', 'op_kv_get'],
+  )
   isolate.nowMs += 10
   assert.deepEqual(messages(isolate.answer([1, true, null])), [])
   assert.deepEqual(messages(isolate.answer([2, true, null])), ['kv', 'rest', 'timer', 'plain'])
 })
 
 test('GIVEN answers and a new event in one message WHEN the newest event ends first THEN all answers still come before the new one', () => {
-  const isolate = withScript("on('a', async (ctx) => { await rest.sendMessage({}); console.log(ctx.msg.n) })\non('b', () => console.log('b'))")
+  const isolate = withScript(
+    "on('a', async (ctx) => { await rest.sendMessage({}); console.log(ctx.msg.n) })\non('b', () => console.log('b'))",
+  )
   isolate.events(['a', { n: 1 }], ['a', { n: 2 }])
-  const output = isolate.send({ r: [[2, true, null], [1, true, null]], e: [[3, 'b', {}]] })
+  const output = isolate.send({
+    r: [
+      [2, true, null],
+      [1, true, null],
+    ],
+    e: [[3, 'b', {}]],
+  })
   assert.deepEqual(messages(output), ['2', '1', 'b'])
 })
 
@@ -143,7 +173,11 @@ on('a', async () => {
   })
 })`)
   isolate.event('a')
-  const output = isolate.answer([1, false, { message: 'no such channel', code: 'DISCORD_HTTP_ERROR', discord_code: 10003 }])
+  const output = isolate.answer([
+    1,
+    false,
+    { message: 'no such channel', code: 'DISCORD_HTTP_ERROR', discord_code: 10003 },
+  ])
   assert.deepEqual(messages(output), ['true no such channel DISCORD_HTTP_ERROR 10003'])
   assert.match(output.d[0][2], /^Error: no such channel\n(.|\n)*bundle\.js:4:/)
 })
@@ -173,13 +207,16 @@ test('GIVEN a started event WHEN killed THEN it neither completes nor acts, and 
   isolate.nowMs += 1000
   const output = isolate.answer([1, true, null], [2, true, null])
   assert.deepEqual(messages(output), ['answered'])
-  assert.deepEqual(output.o.map(([, , args]) => args[0].content), ['done'])
+  assert.deepEqual(
+    output.o.map(([, , args]) => args[0].content),
+    ['done'],
+  )
 })
 
 test('GIVEN a killed event that another wakes WHEN it replies THEN nothing is sent', () => {
   const isolate = withScript(`
     let wake
-    on('sleeper', async (ctx) => { await new Promise((resolve) => { wake = resolve; setTimeout(resolve, 1e6) }); await ctx.reply('no') })
+    on('sleeper', async (ctx) => { await new Promise((resolve) => { wake = resolve; setTimeout(resolve, 1e6) }); ctx.reply('no') })
     on('sleeper', () => console.log('the next handler'))
     on('waker', () => wake())`)
   isolate.event('sleeper', { id: '1', channelId: '2' })
@@ -204,18 +241,26 @@ test('GIVEN a handler added while its event runs WHEN the event goes on THEN it 
 
 test('GIVEN a script that replaced the dispatcher WHEN events come THEN they reach the replacement', () => {
   const isolate = new Isolate()
-  const loaded = isolate.loadAndExtract("globalThis.__floraDispatch = (event, payload) => { console.log(event, payload); return 5 }")
+  const loaded = isolate.loadAndExtract(
+    'globalThis.__floraDispatch = (event, payload) => { console.log(event, payload); return 5 }',
+  )
   assert.deepEqual([loaded.x, loaded.h], ['ok', ['*']])
   const output = isolate.event('messageCreate', { id: '1' })
   assert.deepEqual(messages(output), ['messageCreate {"id":"1"}'])
   assert.deepEqual(outcomes(output), [[1, 'nonpromise']])
-  assert.deepEqual(isolate.event('__cron:x', {}, { cron: true }).d[0].slice(1, 3), ['nonpromise', 'Dispatch did not return a promise'])
+  assert.deepEqual(isolate.event('__cron:x', {}, { cron: true }).d[0].slice(1, 3), [
+    'nonpromise',
+    'Dispatch did not return a promise',
+  ])
 })
 
 test('GIVEN a replaced dispatcher that is gone or no function WHEN extracted THEN that is said', () => {
   assert.equal(new Isolate().loadAndExtract('delete globalThis.__floraDispatch').x, 'Dispatch function missing')
   assert.equal(new Isolate().loadAndExtract('__floraDispatch = 5').x, 'Dispatch symbol is not a function')
-  assert.equal(new Isolate().loadAndExtract("Object.defineProperty(globalThis, '__floraDispatch', { get() { throw 1 } })").x, 'Dispatch function missing')
+  assert.equal(
+    new Isolate().loadAndExtract("Object.defineProperty(globalThis, '__floraDispatch', { get() { throw 1 } })").x,
+    'Dispatch function missing',
+  )
 })
 
 test('GIVEN a wrapper around the own dispatcher WHEN events come THEN both run', () => {
@@ -234,7 +279,9 @@ test('GIVEN handlers put into __floraHandlers WHEN extracted THEN the host learn
 })
 
 test('GIVEN a cron run WHEN its handler leaves an op behind THEN it completes only after the answer', () => {
-  const isolate = withScript("cron('job', '* * * * *', (ctx) => { rest.sendMessage({}); console.log(ctx.name, ctx.scheduledAt === ctx.msg.scheduledAt) })")
+  const isolate = withScript(
+    "cron('job', '* * * * *', (ctx) => { rest.sendMessage({}); console.log(ctx.name, ctx.scheduledAt === ctx.msg.scheduledAt) })",
+  )
   const output = isolate.event('__cron:job', { name: 'job', scheduledAt: '2026-01-01T00:00:00+00:00' }, { cron: true })
   assert.deepEqual([messages(output), output.d, output.s], [['job true'], [], 1])
   assert.deepEqual(outcomes(isolate.answer([1, true, null])), [[1, 'ok']])

@@ -6,7 +6,9 @@ import { Isolate } from './isolate.mjs'
 
 const read = (name) => readFileSync(new URL(`../types/${name}`, import.meta.url), 'utf8')
 const all = read('flora.d.ts') + read('web.d.ts') + read('builders.d.ts')
-const declared = [...all.matchAll(/^declare (?:abstract )?(?:function|const|var|class) (\w+)/gm)].map((match) => match[1])
+const declared = [...all.matchAll(/^declare (?:abstract )?(?:function|const|var|class) (\w+)/gm)].map(
+  (match) => match[1],
+)
 
 test('GIVEN every declared global WHEN looked up in an isolate THEN it is there', () => {
   const isolate = new Isolate()

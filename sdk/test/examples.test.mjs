@@ -9,7 +9,13 @@ import { Isolate } from './isolate.mjs'
 const path = (relative) => fileURLToPath(new URL(`../${relative}`, import.meta.url))
 
 function start(folder) {
-  const { outputFiles } = buildSync({ entryPoints: [path(`${folder}/src/main.ts`)], bundle: true, format: 'esm', target: 'es2022', write: false })
+  const { outputFiles } = buildSync({
+    entryPoints: [path(`${folder}/src/main.ts`)],
+    bundle: true,
+    format: 'esm',
+    target: 'es2022',
+    write: false,
+  })
   const isolate = new Isolate()
   let output = isolate.load(outputFiles[0].text)
   for (const [id] of output.o) output = isolate.answer([id, true, null])
@@ -18,9 +24,21 @@ function start(folder) {
   return isolate
 }
 
-const message = (content) => ({ id: '1', channelId: '2', guildId: '42', content, author: { id: '3', username: 'ann', bot: false } })
+const message = (content) => ({
+  id: '1',
+  channelId: '2',
+  guildId: '42',
+  content,
+  author: { id: '3', username: 'ann', bot: false },
+})
 const reply = (isolate, event, payload) => isolate.event(event, payload).o.at(-1)
-const interaction = { interactionId: '7', interactionToken: 't', channelId: '2', guildId: '42', user: { id: '3', username: 'ann' } }
+const interaction = {
+  interactionId: '7',
+  interactionToken: 't',
+  channelId: '2',
+  guildId: '42',
+  user: { id: '3', username: 'ann' },
+}
 
 test('GIVEN the folder of examples WHEN listed THEN each has a test here', () => {
   assert.deepEqual(readdirSync(path('examples')).sort(), ['dice', 'hello', 'poll'])
@@ -29,7 +47,8 @@ test('GIVEN the folder of examples WHEN listed THEN each has a test here', () =>
 test('GIVEN the starter bot WHEN used THEN it answers !ping and /hello', () => {
   const isolate = start('starter')
   assert.equal(reply(isolate, 'messageCreate', message('!ping'))[2][0].content, 'Pong!')
-  const hello = (options) => reply(isolate, 'interactionCreate', { ...interaction, commandName: 'hello', data: { options } })[2][0].content
+  const hello = (options) =>
+    reply(isolate, 'interactionCreate', { ...interaction, commandName: 'hello', data: { options } })[2][0].content
   assert.equal(hello([]), 'Hello, ann!')
   assert.equal(hello([{ name: 'name', type: 3, value: 'Bob' }]), 'Hello, Bob!')
 })
@@ -52,11 +71,20 @@ test('GIVEN dice WHEN rolled THEN the answer has as many numbers as dice', () =>
 
 test('GIVEN poll WHEN asked and voted THEN votes are counted once per user', () => {
   const isolate = start('examples/poll')
-  const asked = reply(isolate, 'interactionCreate', { ...interaction, commandName: 'poll', data: { options: [{ name: 'question', type: 3, value: 'Tea?' }] } })[2][0]
+  const asked = reply(isolate, 'interactionCreate', {
+    ...interaction,
+    commandName: 'poll',
+    data: { options: [{ name: 'question', type: 3, value: 'Tea?' }] },
+  })[2][0]
   assert.equal(asked.content, 'Tea?\nYes 0, no 0')
   const vote = (index, user) => {
     const { custom_id } = asked.components[0].components[index]
-    return reply(isolate, 'componentInteraction', { ...interaction, user: { id: user }, messageId: '9', data: { custom_id, component_type: 2, values: null } })[2][0].content
+    return reply(isolate, 'componentInteraction', {
+      ...interaction,
+      user: { id: user },
+      messageId: '9',
+      data: { custom_id, component_type: 2, values: null },
+    })[2][0].content
   }
   assert.equal(vote(0, 'a'), 'Tea?\nYes 1, no 0')
   assert.equal(vote(1, 'b'), 'Tea?\nYes 1, no 1')

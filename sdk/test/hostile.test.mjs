@@ -10,25 +10,34 @@ const SABOTAGE = {
   'Promise replaced': 'globalThis.Promise = class { then() { throw 1 } }',
   'Promise.prototype.then throws': 'Promise.prototype.then = () => { throw new Error("then") }',
   'Promise species': 'Object.defineProperty(Promise, Symbol.species, { get() { throw new Error("species") } })',
-  'Array methods throw': 'for (const name of Object.getOwnPropertyNames(Array.prototype)) { if (typeof Array.prototype[name] === "function" && name !== "constructor") Array.prototype[name] = () => { throw new Error(name) } }',
+  'Array methods throw':
+    'for (const name of Object.getOwnPropertyNames(Array.prototype)) { if (typeof Array.prototype[name] === "function" && name !== "constructor") Array.prototype[name] = () => { throw new Error(name) } }',
   'Array iterator throws': 'Array.prototype[Symbol.iterator] = () => { throw new Error("iterator") }',
-  'index setters on Array.prototype': 'for (let i = 0; i < 50; i++) Object.defineProperty(Array.prototype, String(i), { set() { throw new Error("setter") }, get() { return "hijacked" }, configurable: true })',
-  'setters for protocol keys on Object.prototype': 'for (const key of ["c", "r", "t", "e", "o", "d", "l", "seq", "task", "next", "id", "msg", "reply", "message", "code", "cron", "value", "get", "set", "writable", "resolve", "stack"]) Object.defineProperty(Object.prototype, key, { __proto__: null, set() { throw new Error("setter " + key) }, get() { return "hijacked" }, configurable: true })',
-  'values for protocol keys on Object.prototype': 'for (const key of ["c", "r", "e", "cron", "message", "code", "name"]) Object.prototype[key] = [["kill", 1]]',
+  'index setters on Array.prototype':
+    'for (let i = 0; i < 50; i++) Object.defineProperty(Array.prototype, String(i), { set() { throw new Error("setter") }, get() { return "hijacked" }, configurable: true })',
+  'setters for protocol keys on Object.prototype':
+    'for (const key of ["c", "r", "t", "e", "o", "d", "l", "seq", "task", "next", "id", "msg", "reply", "message", "code", "cron", "value", "get", "set", "writable", "resolve", "stack"]) Object.defineProperty(Object.prototype, key, { __proto__: null, set() { throw new Error("setter " + key) }, get() { return "hijacked" }, configurable: true })',
+  'values for protocol keys on Object.prototype':
+    'for (const key of ["c", "r", "e", "cron", "message", "code", "name"]) Object.prototype[key] = [["kill", 1]]',
   'toJSON on Object.prototype': 'Object.prototype.toJSON = function () { return "gone" }',
   'toJSON on Array.prototype': 'Array.prototype.toJSON = function () { return 5 }',
   'toJSON on String.prototype': 'String.prototype.toJSON = function () { return "no" }',
-  'Map and Set emptied': 'for (const K of [Map, Set]) for (const name of Object.getOwnPropertyNames(K.prototype)) { try { K.prototype[name] = () => { throw 1 } } catch {} }',
-  'String methods throw': 'for (const name of ["slice", "startsWith", "indexOf", "trim", "split", "repeat", "replace"]) String.prototype[name] = () => { throw new Error(name) }',
-  'Function.prototype broken': 'Function.prototype.call = Function.prototype.apply = Function.prototype.bind = () => { throw new Error("call") }',
-  'Reflect and Object emptied': 'for (const O of [Reflect, Object]) for (const name of Object.getOwnPropertyNames(O)) { try { O[name] = () => { throw 1 } } catch {} }',
+  'Map and Set emptied':
+    'for (const K of [Map, Set]) for (const name of Object.getOwnPropertyNames(K.prototype)) { try { K.prototype[name] = () => { throw 1 } } catch {} }',
+  'String methods throw':
+    'for (const name of ["slice", "startsWith", "indexOf", "trim", "split", "repeat", "replace"]) String.prototype[name] = () => { throw new Error(name) }',
+  'Function.prototype broken':
+    'Function.prototype.call = Function.prototype.apply = Function.prototype.bind = () => { throw new Error("call") }',
+  'Reflect and Object emptied':
+    'for (const O of [Reflect, Object]) for (const name of Object.getOwnPropertyNames(O)) { try { O[name] = () => { throw 1 } } catch {} }',
   'Error replaced': 'globalThis.Error = function () { throw 1 }; globalThis.TypeError = null',
   'prepareStackTrace throws': 'Error.prepareStackTrace = () => { throw new Error("prepare") }',
   'prepareStackTrace returns objects': 'Error.prepareStackTrace = () => ({ toString() { throw 1 } })',
   'stackTraceLimit nonsense': 'Error.stackTraceLimit = "x"',
   'Date frozen and wrong': 'Date.now = () => NaN',
   'console replaced': 'globalThis.console = null',
-  'every global deleted': 'const { deleteProperty } = Reflect; const scope = globalThis; for (const name of Object.getOwnPropertyNames(scope)) { if (name !== "__floraDispatch") deleteProperty(scope, name) }',
+  'every global deleted':
+    'const { deleteProperty } = Reflect; const scope = globalThis; for (const name of Object.getOwnPropertyNames(scope)) { if (name !== "__floraDispatch") deleteProperty(scope, name) }',
   'handlers spoofed': 'globalThis.__floraGuildId = "1"; globalThis.__floraHost = { op() { throw 1 } }',
 }
 
@@ -48,11 +57,22 @@ for (const [name, sabotage] of Object.entries(SABOTAGE)) {
   test(`GIVEN ${name} WHEN events come THEN the protocol holds`, () => {
     const isolate = new Isolate()
     const loaded = isolate.load(SCRIPT(sabotage))
-    assert.deepEqual(loaded.d.map((entry) => entry[1]), ['ok'], loaded.d[0]?.[2])
+    assert.deepEqual(
+      loaded.d.map((entry) => entry[1]),
+      ['ok'],
+      loaded.d[0]?.[2],
+    )
     assert.equal(isolate.send({ c: [['extract']] }).x, 'ok')
 
     const first = isolate.events(['ok', {}], ['plain', {}], ['boom', {}])
-    assert.deepEqual(first.d.map(([seq, outcome]) => [seq, outcome]), [[1, 'ok'], [2, 'ok'], [3, 'threw']])
+    assert.deepEqual(
+      first.d.map(([seq, outcome]) => [seq, outcome]),
+      [
+        [1, 'ok'],
+        [2, 'ok'],
+        [3, 'threw'],
+      ],
+    )
     assert.match(first.d[2][2], /boom/)
 
     const asked = isolate.event('ask', { id: '1', channelId: '2' })
@@ -82,7 +102,12 @@ test('GIVEN hostile handler results WHEN awaited THEN each event still ends', ()
     on('constructor', () => { const p = Promise.resolve(); Object.defineProperty(p, 'constructor', { get() { throw new Error('constructor') } }); return p })
     on('never', () => ({ then() {} }))
     on('foreign', () => Object.setPrototypeOf(Promise.resolve(), null))`)
-  const outcomes = ['getter', 'thrower', 'twice', 'constructor', 'never', 'foreign'].map((event) => isolate.event(event).d.map((entry) => entry[1]).join())
+  const outcomes = ['getter', 'thrower', 'twice', 'constructor', 'never', 'foreign'].map((event) =>
+    isolate
+      .event(event)
+      .d.map((entry) => entry[1])
+      .join(),
+  )
   assert.deepEqual(outcomes, ['threw', 'threw', 'ok', 'threw', 'never', 'ok'])
 })
 
@@ -101,9 +126,17 @@ test('GIVEN the context class WHEN a script tampers with it THEN only its own ha
 
 test('GIVEN a getter that calls the API while an op is encoded WHEN it runs THEN both ops are whole', () => {
   const isolate = new Isolate()
-  isolate.loadAndExtract("on('a', () => rest.sendMessage({ get content() { console.log('inner'); rest.addReaction({ emoji: 'x' }); return 'outer' } }))")
+  isolate.loadAndExtract(
+    "on('a', () => rest.sendMessage({ get content() { console.log('inner'); rest.addReaction({ emoji: 'x' }); return 'outer' } }))",
+  )
   const output = isolate.event('a')
-  assert.deepEqual(output.o.map(([id, name]) => [id, name]), [[1, 'op_add_reaction'], [2, 'op_send_message']])
+  assert.deepEqual(
+    output.o.map(([id, name]) => [id, name]),
+    [
+      [1, 'op_add_reaction'],
+      [2, 'op_send_message'],
+    ],
+  )
   assert.equal(output.l.length, 1)
 })
 

@@ -15,7 +15,16 @@ export class Isolate {
     vm.runInContext('delete globalThis.console', this.context)
     this.host = PRELUDE.runInContext(this.context)
     this.nowMs = 1_000_000
-    this.host.boot(JSON.stringify({ guildId: '42', progressOffset: 0, overlap: 16, entropy: '00'.repeat(32), t: this.nowMs, ...boot }))
+    this.host.boot(
+      JSON.stringify({
+        guildId: '42',
+        progressOffset: 0,
+        overlap: 16,
+        entropy: '00'.repeat(32),
+        t: this.nowMs,
+        ...boot,
+      }),
+    )
     SDK.runInContext(this.context)
     this.lastSeq = 0
   }
@@ -51,7 +60,9 @@ export class Isolate {
   }
 
   events(...events) {
-    return this.send({ e: events.map(([name, payload, opts]) => [++this.lastSeq, name, payload, ...(opts ? [opts] : [])]) })
+    return this.send({
+      e: events.map(([name, payload, opts]) => [++this.lastSeq, name, payload, ...(opts ? [opts] : [])]),
+    })
   }
 
   event(name, payload = {}, opts = undefined) {
@@ -64,7 +75,10 @@ export class Isolate {
 
   /** Loads a script as the engine does, and extracts its dispatcher. */
   load(source) {
-    const main = vm.runInContext(`(async () => {"use strict";\n${source}\n})\n//# sourceURL=file:///guild/42/bundle.js`, this.context)
+    const main = vm.runInContext(
+      `(async () => {"use strict";\n${source}\n})\n//# sourceURL=file:///guild/42/bundle.js`,
+      this.context,
+    )
     this.call('load', main)
     return this.take()
   }

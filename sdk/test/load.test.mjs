@@ -7,7 +7,9 @@ const messages = (output) => output.l.map(([, message]) => message)
 
 test('GIVEN a script with top-level await WHEN loaded THEN it completes after its answers and timers', () => {
   const isolate = new Isolate()
-  const first = isolate.load("const a = await rest.fetchMessage({}); console.log(a.id); await new Promise((r) => setTimeout(r, 50)); console.log('end')")
+  const first = isolate.load(
+    "const a = await rest.fetchMessage({}); console.log(a.id); await new Promise((r) => setTimeout(r, 50)); console.log('end')",
+  )
   assert.deepEqual([first.d, first.p], [[], 1])
   const second = isolate.answer([1, true, { id: '9' }])
   assert.deepEqual([messages(second), second.d, second.n !== null], [['9'], [], true])
@@ -28,7 +30,7 @@ test('GIVEN a top-level await on nothing WHEN loaded THEN it is reported at once
 
 test('GIVEN an interval at top level WHEN loaded THEN it does not hold the load up, and fires', () => {
   const isolate = new Isolate()
-  const loaded = isolate.loadAndExtract("let n = 0; setInterval(() => console.log(++n), 1000)")
+  const loaded = isolate.loadAndExtract('let n = 0; setInterval(() => console.log(++n), 1000)')
   assert.equal(loaded.d[0][1], 'ok')
   isolate.nowMs += 1001
   const output = isolate.send()
@@ -65,13 +67,18 @@ test('GIVEN timers WHEN time passes THEN they fire in order, one turn each, with
     setImmediate(() => console.log('immediate'))`)
   isolate.nowMs += 100
   const output = isolate.send()
-  assert.deepEqual(messages(output).map((line) => line.split('\n')[0]), ['immediate', 'five', 'ten', 'between', 'ten too', 'timer callback failed: Error: in a timer'])
+  assert.deepEqual(
+    messages(output).map((line) => line.split('\n')[0]),
+    ['immediate', 'five', 'ten', 'between', 'ten too', 'timer callback failed: Error: in a timer'],
+  )
   assert.equal(output.n, null)
 })
 
 test('GIVEN thousands of timers set and cleared WHEN one is left THEN it still fires', () => {
   const isolate = new Isolate()
-  isolate.loadAndExtract("setTimeout(() => console.log('left'), 50); for (let i = 0; i < 5000; i++) clearTimeout(setTimeout(() => console.log('no'), i)); clearInterval('x'); clearTimeout()")
+  isolate.loadAndExtract(
+    "setTimeout(() => console.log('left'), 50); for (let i = 0; i < 5000; i++) clearTimeout(setTimeout(() => console.log('no'), i)); clearInterval('x'); clearTimeout()",
+  )
   isolate.nowMs += 1e6
   assert.deepEqual(messages(isolate.send()), ['left'])
 })
@@ -107,13 +114,18 @@ test('GIVEN cron calls WHEN arguments are wrong THEN they throw as documented, i
     'ok',
     'Error: max cron jobs exceeded for this guild/runtime',
   ])
-  assert.deepEqual(output.c, [['a', '* * * * *', true], ['b', '@daily', false]])
+  assert.deepEqual(output.c, [
+    ['a', '* * * * *', true],
+    ['b', '@daily', false],
+  ])
   assert.deepEqual(output.h, [])
 })
 
 test('GIVEN a duplicate cron job that was caught WHEN the job runs THEN only the first handler is called', () => {
   const isolate = new Isolate()
-  isolate.loadAndExtract("cron('a', '* * * * *', () => console.log('first')); try { cron('a', '* * * * *', () => console.log('second')) } catch {}")
+  isolate.loadAndExtract(
+    "cron('a', '* * * * *', () => console.log('first')); try { cron('a', '* * * * *', () => console.log('second')) } catch {}",
+  )
   assert.deepEqual(messages(isolate.event('__cron:a', {}, { cron: true })), ['first'])
 })
 

@@ -76,7 +76,8 @@ function run(seed) {
     const live = started.filter((seq) => !completed.has(seq) && !gone.has(seq))
     if (live.length > 0 && random(6) === 0) controls.push(['kill', live[random(live.length)]])
     const waiting = sent > 0 && random(6) === 0 ? 1 + random(sent) : 0
-    if (waiting > 0 && !started.includes(waiting) && !gone.has(waiting) && waiting <= sent - events.length) controls.push(['drop', waiting])
+    if (waiting > 0 && !started.includes(waiting) && !gone.has(waiting) && waiting <= sent - events.length)
+      controls.push(['drop', waiting])
     for (const [, seq] of controls) gone.add(seq)
     note(isolate.send({ c: controls, r: answerSome(false), e: events }))
   }
@@ -89,7 +90,11 @@ function run(seed) {
 
   assert.equal(completed.size + gone.size, sent)
   assert.deepEqual([rest.s, rest.q], [0, 0])
-  assert.deepEqual(started, [...started].sort((a, b) => a - b), 'events started out of order')
+  assert.deepEqual(
+    started,
+    [...started].sort((a, b) => a - b),
+    'events started out of order',
+  )
   assert.ok([...completed.values()].every((outcome) => outcome === 'ok' || outcome === 'threw'))
 }
 

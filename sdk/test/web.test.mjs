@@ -4,7 +4,19 @@ import { test } from 'node:test'
 import { Isolate } from './isolate.mjs'
 
 const isolate = new Isolate()
-const PARTS = ['href', 'origin', 'protocol', 'username', 'password', 'host', 'hostname', 'port', 'pathname', 'search', 'hash']
+const PARTS = [
+  'href',
+  'origin',
+  'protocol',
+  'username',
+  'password',
+  'host',
+  'hostname',
+  'port',
+  'pathname',
+  'search',
+  'hash',
+]
 
 const partsOf = (Url, args) => {
   try {
@@ -53,7 +65,7 @@ const URLS = [
   ['  https://x.example/\n\ta  '],
   ['not a url'],
   ['https://x.example/%2e%2e/%2E/a'],
-  ["https://x.example/?it's<>\"#`"],
+  ['https://x.example/?it\'s<>"#`'],
   ['https://@x.example/'],
   ['https://a@b@x.example/'],
   ['ws://x.example:80/'],
@@ -119,9 +131,23 @@ test('GIVEN texts WHEN encoded and decoded THEN the bytes are as in Node', () =>
 
 test('GIVEN broken UTF-8 WHEN decoded THEN the replacements are as in Node', () => {
   const Decoder = isolate.run('TextDecoder')
-  const broken = [[0xff], [0xc3], [0xe2, 0x82], [0xe2, 0x82, 0x41], [0xf0, 0x9f, 0x98], [0xed, 0xa0, 0x80], [0xc0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xe0, 0x80, 0x80]]
+  const broken = [
+    [0xff],
+    [0xc3],
+    [0xe2, 0x82],
+    [0xe2, 0x82, 0x41],
+    [0xf0, 0x9f, 0x98],
+    [0xed, 0xa0, 0x80],
+    [0xc0, 0x80],
+    [0xf4, 0x90, 0x80, 0x80],
+    [0xe0, 0x80, 0x80],
+  ]
   for (const bytes of broken) {
-    assert.equal(new Decoder().decode(Uint8Array.from(bytes)), new TextDecoder().decode(Uint8Array.from(bytes)), bytes.join())
+    assert.equal(
+      new Decoder().decode(Uint8Array.from(bytes)),
+      new TextDecoder().decode(Uint8Array.from(bytes)),
+      bytes.join(),
+    )
     assert.throws(() => new Decoder('utf-8', { fatal: true }).decode(Uint8Array.from(bytes)), { name: 'TypeError' })
   }
   const stream = new Decoder()
@@ -175,7 +201,21 @@ test('GIVEN the same entropy WHEN random values are drawn THEN they repeat, and 
 })
 
 test('GIVEN the lazily built globals WHEN looked at THEN they carry their own names', () => {
-  for (const name of ['URL', 'URLSearchParams', 'TextEncoder', 'TextDecoder', 'AbortController', 'AbortSignal', 'Event', 'EventTarget', 'CustomEvent', 'DOMException', 'structuredClone', 'atob', 'btoa']) {
+  for (const name of [
+    'URL',
+    'URLSearchParams',
+    'TextEncoder',
+    'TextDecoder',
+    'AbortController',
+    'AbortSignal',
+    'Event',
+    'EventTarget',
+    'CustomEvent',
+    'DOMException',
+    'structuredClone',
+    'atob',
+    'btoa',
+  ]) {
     assert.equal(isolate.run(`${name}.name`), name)
   }
 })

@@ -249,7 +249,10 @@ type FloraComponent = { type: number; [key: string]: unknown } | { toJSON(): { t
 
 // ---- events and commands
 
-declare function on<Event extends keyof FloraEventMap>(event: Event, handler: (ctx: EventContext<Event>) => unknown): void
+declare function on<Event extends keyof FloraEventMap>(
+  event: Event,
+  handler: (ctx: EventContext<Event>) => unknown,
+): void
 /** Any other name, for a dispatcher of your own. */
 declare function on(event: string & {}, handler: (ctx: FloraContext<Record<string, any>>) => unknown): void
 
@@ -261,7 +264,12 @@ declare function on(event: string & {}, handler: (ctx: FloraContext<Record<strin
  *   await rest.sendMessage({ channelId: '1', content: 'Good morning' })
  * })
  */
-declare function cron(name: string, expression: string, handler: (ctx: CronContext) => unknown, options?: { skipIfRunning?: boolean }): void
+declare function cron(
+  name: string,
+  expression: string,
+  handler: (ctx: CronContext) => unknown,
+  options?: { skipIfRunning?: boolean },
+): void
 
 /** Replaces the guild's slash commands. `createBot` does it for you. */
 declare function registerSlashCommands(commands: FloraRegisteredCommand[]): Promise<unknown> | undefined
@@ -305,7 +313,11 @@ interface FloraRegisteredCommand {
 }
 
 type FloraOptionTypes = { string: string; integer: number; number: number; boolean: boolean }
-type FloraOptionType<Option> = Option extends { type: infer Type } ? (Type extends keyof FloraOptionTypes ? FloraOptionTypes[Type] : never) : string
+type FloraOptionType<Option> = Option extends { type: infer Type }
+  ? Type extends keyof FloraOptionTypes
+    ? FloraOptionTypes[Type]
+    : never
+  : string
 
 /** The values a command's options give: required ones always, the others perhaps. */
 type FloraOptionsOf<Options extends readonly FloraCommandOption[]> = {
@@ -414,7 +426,9 @@ type FloraOnMember = { guildId: string; userId: string; reason?: string }
 type FloraJson = Record<string, unknown>
 
 interface FloraRest {
-  sendMessage(options: FloraInChannel & FloraMessageBody & { replyTo?: string; messageId?: string }): Promise<DiscordObject>
+  sendMessage(
+    options: FloraInChannel & FloraMessageBody & { replyTo?: string; messageId?: string },
+  ): Promise<DiscordObject>
   editMessage(options: FloraOnMessage & MessageEditOptions): Promise<DiscordObject>
   deleteMessage(options: FloraOnMessage): Promise<void>
   bulkDeleteMessages(options: FloraInChannel & { messageIds: string[] }): Promise<void>
@@ -422,15 +436,21 @@ interface FloraRest {
   unpinMessage(options: FloraOnMessage): Promise<void>
   crosspostMessage(options: FloraOnMessage): Promise<DiscordObject>
   fetchMessage(options: FloraOnMessage): Promise<DiscordObject>
-  fetchMessages(options: FloraInChannel & { limit?: number; before?: string; after?: string; around?: string }): Promise<DiscordObject[]>
+  fetchMessages(
+    options: FloraInChannel & { limit?: number; before?: string; after?: string; around?: string },
+  ): Promise<DiscordObject[]>
   addReaction(options: FloraOnMessage & { emoji: string }): Promise<void>
   removeReaction(options: FloraOnMessage & { emoji: string; userId?: string }): Promise<void>
   clearReactions(options: FloraOnMessage & { emoji?: string }): Promise<void>
 
-  sendInteractionResponse(options: FloraMessageBody & { interactionId: string; token: string; ephemeral?: boolean }): Promise<void>
+  sendInteractionResponse(
+    options: FloraMessageBody & { interactionId: string; token: string; ephemeral?: boolean },
+  ): Promise<void>
   deferInteractionResponse(options: { interactionId: string; token: string; ephemeral?: boolean }): Promise<void>
   updateInteractionResponse(options: FloraMessageBody & { interactionId: string; token: string }): Promise<void>
-  editOriginalInteractionResponse(options: MessageEditOptions & { token: string; attachments?: FloraAttachment[] }): Promise<DiscordObject>
+  editOriginalInteractionResponse(
+    options: MessageEditOptions & { token: string; attachments?: FloraAttachment[] },
+  ): Promise<DiscordObject>
   deleteOriginalInteractionResponse(options: { token: string }): Promise<void>
   createFollowupMessage(options: FloraMessageBody & { token: string; ephemeral?: boolean }): Promise<DiscordObject>
   editFollowupMessage(options: FloraMessageBody & { token: string; messageId: string }): Promise<DiscordObject>
@@ -438,11 +458,15 @@ interface FloraRest {
 
   upsertGuildCommands(options: FloraInGuild & { commands: FloraRegisteredCommand[] }): Promise<unknown>
   createGuildCommand(options: FloraInGuild & { command: FloraRegisteredCommand }): Promise<DiscordObject>
-  editGuildCommand(options: FloraInGuild & { commandId: string; command: FloraRegisteredCommand }): Promise<DiscordObject>
+  editGuildCommand(
+    options: FloraInGuild & { commandId: string; command: FloraRegisteredCommand },
+  ): Promise<DiscordObject>
   deleteGuildCommand(options: FloraInGuild & { commandId: string }): Promise<void>
   getGuildCommands(options: FloraInGuild): Promise<DiscordObject[]>
   getGuildCommand(options: FloraInGuild & { commandId: string }): Promise<DiscordObject>
-  editGuildCommandPermissions(options: FloraInGuild & { commandId: string; permissions: unknown }): Promise<DiscordObject>
+  editGuildCommandPermissions(
+    options: FloraInGuild & { commandId: string; permissions: unknown },
+  ): Promise<DiscordObject>
   getGuildCommandsPermissions(options: FloraInGuild): Promise<DiscordObject[]>
   getGuildCommandPermissions(options: FloraInGuild & { commandId: string }): Promise<DiscordObject>
 
@@ -478,7 +502,12 @@ interface FloraRest {
       threadName?: string
     },
   ): Promise<DiscordObject | null>
-  editWebhook(options: { webhookId: string; token?: string; payload: FloraJson; reason?: string }): Promise<DiscordObject>
+  editWebhook(options: {
+    webhookId: string
+    token?: string
+    payload: FloraJson
+    reason?: string
+  }): Promise<DiscordObject>
   deleteWebhook(options: { webhookId: string; token?: string; reason?: string }): Promise<void>
 }
 declare const rest: FloraRest

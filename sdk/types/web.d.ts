@@ -23,8 +23,16 @@ interface FloraConsole {
 }
 declare var console: FloraConsole
 
-declare function setTimeout<Args extends unknown[]>(callback: (...args: Args) => unknown, delayMs?: number, ...args: Args): number
-declare function setInterval<Args extends unknown[]>(callback: (...args: Args) => unknown, delayMs?: number, ...args: Args): number
+declare function setTimeout<Args extends unknown[]>(
+  callback: (...args: Args) => unknown,
+  delayMs?: number,
+  ...args: Args
+): number
+declare function setInterval<Args extends unknown[]>(
+  callback: (...args: Args) => unknown,
+  delayMs?: number,
+  ...args: Args
+): number
 declare function setImmediate<Args extends unknown[]>(callback: (...args: Args) => unknown, ...args: Args): number
 declare function clearTimeout(id?: number): void
 declare function clearInterval(id?: number): void
@@ -122,7 +130,11 @@ declare class CustomEvent<T = unknown> extends Event {
 type FloraEventListener = ((event: Event) => unknown) | { handleEvent(event: Event): unknown }
 
 declare class EventTarget {
-  addEventListener(type: string, listener: FloraEventListener | null, options?: boolean | { once?: boolean; signal?: AbortSignal }): void
+  addEventListener(
+    type: string,
+    listener: FloraEventListener | null,
+    options?: boolean | { once?: boolean; signal?: AbortSignal },
+  ): void
   removeEventListener(type: string, listener: FloraEventListener | null): void
   dispatchEvent(event: Event): boolean
 }

@@ -67,7 +67,13 @@ export class Context {
 }
 
 function define(target: object, key: string, value: unknown): void {
-  defineProperty(target, key, { __proto__: null, value, writable: true, enumerable: true, configurable: true } as PropertyDescriptor)
+  defineProperty(target, key, {
+    __proto__: null,
+    value,
+    writable: true,
+    enumerable: true,
+    configurable: true,
+  } as PropertyDescriptor)
 }
 
 for (let i = 0; i < PAYLOAD_FIELDS.length; i++) {
@@ -142,7 +148,8 @@ function optionsOf(input: unknown): Options {
     options.content = StringFn(input)
     return options
   }
-  const source = typeof (input as { toJSON?: unknown }).toJSON === 'function' ? (input as { toJSON: () => unknown }).toJSON() : input
+  const source =
+    typeof (input as { toJSON?: unknown }).toJSON === 'function' ? (input as { toJSON: () => unknown }).toJSON() : input
   const keys = ownKeysOf(source as object)
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i] as string

@@ -99,5 +99,11 @@ function framesOf(site: { stack?: string }): string {
 
 function set(error: Error, key: string, value: unknown, enumerable: boolean): void {
   // A null prototype: a script's `Object.prototype.get` must not turn this into an accessor.
-  defineProperty(error, key, { __proto__: null, value, enumerable, writable: true, configurable: true } as PropertyDescriptor)
+  defineProperty(error, key, {
+    __proto__: null,
+    value,
+    enumerable,
+    writable: true,
+    configurable: true,
+  } as PropertyDescriptor)
 }

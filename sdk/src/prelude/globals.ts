@@ -12,7 +12,13 @@ import { clearTimer, setImmediate, setInterval, setTimeout } from './timers'
 import { installWeb } from './web/index'
 
 /** Built-ins that could start work behind the host's back, or memory and code it cannot account for. */
-const REMOVED = ['SharedArrayBuffer', 'WebAssembly', 'FinalizationRegistry', '__timer_manager', '__TimerManager'] as const
+const REMOVED = [
+  'SharedArrayBuffer',
+  'WebAssembly',
+  'FinalizationRegistry',
+  '__timer_manager',
+  '__TimerManager',
+] as const
 
 /** Stack frames kept per error: enough to get from the SDK through a library to the author's line. */
 const STACK_FRAMES = 20

@@ -2,7 +2,17 @@
 import { log } from './console'
 import { Context, type Payload } from './context'
 import { putCron, putHandler } from './output'
-import { bareTable, ErrorCtor, hasOwn, isArray, ownKeysOf, PromiseCtor, startsWith, StringFn, TypeErrorCtor } from './primordials'
+import {
+  bareTable,
+  ErrorCtor,
+  hasOwn,
+  isArray,
+  ownKeysOf,
+  PromiseCtor,
+  startsWith,
+  StringFn,
+  TypeErrorCtor,
+} from './primordials'
 import { limits, state, type Task } from './state'
 
 export type Handler = (ctx: unknown) => unknown
@@ -20,7 +30,8 @@ let cronCount = 0
 /** `on(event, handler)`: any event name, any number of handlers, also while one runs. */
 export function on(event: unknown, handler: unknown): void {
   const name = StringFn(event)
-  if (typeof handler !== 'function') log('warn', ['on("' + name + '"): the handler is not a function and will fail when called'])
+  if (typeof handler !== 'function')
+    log('warn', ['on("' + name + '"): the handler is not a function and will fail when called'])
   add(name, handler as Handler)
 }
 
@@ -55,11 +66,13 @@ export function announceEverything(): void {
 /** `cron(name, expression, handler, { skipIfRunning })`. The handler is kept only when the job is. */
 export function cron(name: unknown, expression: unknown, handler: unknown, options?: unknown): void {
   if (typeof name !== 'string' || name === '') throw new TypeErrorCtor('cron name must be a non-empty string')
-  if (typeof expression !== 'string' || expression === '') throw new TypeErrorCtor('cron expression must be a non-empty string')
+  if (typeof expression !== 'string' || expression === '')
+    throw new TypeErrorCtor('cron expression must be a non-empty string')
   if (typeof handler !== 'function') throw new TypeErrorCtor('cron handler must be a function')
   if (cronCount >= limits.maxCronJobs) throw new ErrorCtor('max cron jobs exceeded for this guild/runtime')
   if (hasOwn(cronJobs, name)) throw new ErrorCtor("cron job with name '" + name + "' already exists")
-  const skip = typeof options === 'object' && options !== null && (options as { skipIfRunning?: unknown }).skipIfRunning === true
+  const skip =
+    typeof options === 'object' && options !== null && (options as { skipIfRunning?: unknown }).skipIfRunning === true
   cronJobs[name] = true
   cronCount++
   add(CRON_PREFIX + name, handler as Handler)
@@ -73,7 +86,13 @@ export type OnEnd<T> = (subject: T, failed: boolean, error: unknown) => void
  * Calls the handlers of one event in order; the first that throws ends it. Handlers added meanwhile are called too. A handler
  * without a result is not awaited, so that plain functions cost no turn of the microtask queue.
  */
-export async function runHandlers<T>(event: string, payload: unknown, task: Task | null, subject: T, onEnd: OnEnd<T>): Promise<void> {
+export async function runHandlers<T>(
+  event: string,
+  payload: unknown,
+  task: Task | null,
+  subject: T,
+  onEnd: OnEnd<T>,
+): Promise<void> {
   try {
     const list = handlers[event] ?? NO_HANDLERS
     for (let i = 0; i < list.length; i++) {

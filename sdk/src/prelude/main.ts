@@ -12,17 +12,7 @@ import { dateNow, globalScope, hasOwn, jsonParse, ownKeysOf } from './primordial
 import { progress, setProgressOffset } from './progress'
 import { setSecrets } from './secrets'
 import { limits, state, Task } from './state'
-import {
-  beginCall,
-  drop,
-  enqueue,
-  kill,
-  queueAnswer,
-  runTurn,
-  setDispatch,
-  settleIdle,
-  startLoad,
-} from './tasks'
+import { beginCall, drop, enqueue, kill, queueAnswer, runTurn, setDispatch, settleIdle, startLoad } from './tasks'
 import { nextTimerAt } from './timers'
 import { entropy } from './web/entropy'
 

@@ -39,7 +39,8 @@ export function putOp(id: number, name: string, args: string): void {
 }
 
 export function putDone(seq: number, outcome: Outcome, text: string | null, elapsedUs: number): void {
-  const entry = '[' + seq + ',"' + outcome + '",' + (text === null ? 'null' : jsonStringify(text)) + ',' + elapsedUs + ']'
+  const entry =
+    '[' + seq + ',"' + outcome + '",' + (text === null ? 'null' : jsonStringify(text)) + ',' + elapsedUs + ']'
   done = done === '' ? entry : done + ',' + entry
 }
 
@@ -88,4 +89,3 @@ export function render(counters: Counters): string {
 function part(key: string, entries: string): string {
   return entries === '' ? '' : ',"' + key + '":[' + entries + ']'
 }
-

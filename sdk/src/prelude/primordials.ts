@@ -53,7 +53,10 @@ export const mapForEach = uncurryThis(Map.prototype.forEach) as <V>(
   map: Map<unknown, V>,
   visit: (value: V, key: unknown) => void,
 ) => void
-export const setForEach = uncurryThis(Set.prototype.forEach) as (set: Set<unknown>, visit: (value: unknown) => void) => void
+export const setForEach = uncurryThis(Set.prototype.forEach) as (
+  set: Set<unknown>,
+  visit: (value: unknown) => void,
+) => void
 export const startsWith = uncurryThis(String.prototype.startsWith) as (text: string, start: string) => boolean
 export const indexOf = uncurryThis(String.prototype.indexOf) as (text: string, part: string) => number
 export const slice = uncurryThis(String.prototype.slice) as (text: string, from: number, to?: number) => string

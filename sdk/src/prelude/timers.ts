@@ -6,7 +6,20 @@
 import { log } from './console'
 import { now } from './clock'
 import { describeThrown } from './error_text'
-import { bareList, isFiniteNumber, MapCtor, mapDelete, mapForEach, mapGet, mapSet, mathFloor, mathMax, reflectApply, toNumber, TypeErrorCtor } from './primordials'
+import {
+  bareList,
+  isFiniteNumber,
+  MapCtor,
+  mapDelete,
+  mapForEach,
+  mapGet,
+  mapSet,
+  mathFloor,
+  mathMax,
+  reflectApply,
+  toNumber,
+  TypeErrorCtor,
+} from './primordials'
 import { state, type Task } from './state'
 
 interface Timer {

@@ -17,7 +17,12 @@ on('something of mine', (ctx) => ctx.msg.anything)
 on('ready')
 
 createBot()
-createBot({ prefix: '?', commands: [prefix({ name: 'a', run: ({ args, reply }) => reply(args.join()) })], slashCommands: [], overlap: 1 })
+createBot({
+  prefix: '?',
+  commands: [prefix({ name: 'a', run: ({ args, reply }) => reply(args.join()) })],
+  slashCommands: [],
+  overlap: 1,
+})
 // @ts-expect-error the prefix is text
 createBot({ prefix: 5 })
 // @ts-expect-error run is needed
@@ -44,10 +49,15 @@ slash({ name: 'x', description: 'y', subcommands: [{ name: 'z', description: 'z'
 // @ts-expect-error no such option type
 slash({ name: 'x', description: 'y', options: [{ name: 'o', description: 'p', type: 'strnig' }], run() {} })
 
-cron('job', '@daily', (ctx) => {
-  holds<Same<typeof ctx.name, string>>()
-  holds<Same<typeof ctx.msg.scheduledAt, string>>()
-}, { skipIfRunning: true })
+cron(
+  'job',
+  '@daily',
+  (ctx) => {
+    holds<Same<typeof ctx.name, string>>()
+    holds<Same<typeof ctx.msg.scheduledAt, string>>()
+  },
+  { skipIfRunning: true },
+)
 // @ts-expect-error a handler is needed
 cron('job', '@daily')
 
@@ -65,7 +75,11 @@ async function storage(): Promise<void> {
 }
 
 async function operations(): Promise<void> {
-  const sent = await rest.sendMessage({ channelId: '1', content: 'x', attachments: [{ url: { url: 'https://x.example' } }] })
+  const sent = await rest.sendMessage({
+    channelId: '1',
+    content: 'x',
+    attachments: [{ url: { url: 'https://x.example' } }],
+  })
   await rest.editMessage({ channelId: '1', messageId: sent.id, flags: MessageFlags.SUPPRESS_EMBEDS })
   await rest.banMember({ guildId: __floraGuildId, userId: '1', deleteMessageSeconds: 60, reason: 'r' })
   await rest.executeWebhook({ webhookId: '1', token: 't', content: 'x', wait: true })
@@ -79,8 +93,13 @@ on('messageCreate', (ctx) =>
   ctx.reply({
     flags: MessageFlags.IS_COMPONENTS_V2,
     components: [
-      container().addComponents(textDisplay('x'), section().setAccessory(thumbnail('https://x.example'))).setAccentColor(0xff0000),
-      actionRow().addComponents([button().setStyle(ButtonStyle.Primary).setCustomId('a')], stringSelect('s').addOptions({ label: 'l', value: 'v' })),
+      container()
+        .addComponents(textDisplay('x'), section().setAccessory(thumbnail('https://x.example')))
+        .setAccentColor(0xff0000),
+      actionRow().addComponents(
+        [button().setStyle(ButtonStyle.Primary).setCustomId('a')],
+        stringSelect('s').addOptions({ label: 'l', value: 'v' }),
+      ),
     ],
   }),
 )
@@ -98,7 +117,14 @@ console.table([{ a: 1 }])
 new AbortController().signal.addEventListener('abort', () => {}, { once: true })
 holds<Same<typeof ButtonStyle.Primary, 1>>()
 holds<Same<typeof flora.createBot, typeof createBot>>()
-void [storage, operations, crypto.randomUUID(), performance.now(), structuredClone({ a: 1 }), new TextEncoder().encode('x')]
+void [
+  storage,
+  operations,
+  crypto.randomUUID(),
+  performance.now(),
+  structuredClone({ a: 1 }),
+  new TextEncoder().encode('x'),
+]
 // @ts-expect-error there is no file system
 require('fs')
 // @ts-expect-error nor a document

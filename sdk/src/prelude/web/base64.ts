@@ -18,7 +18,11 @@ export function btoa(input: string): string {
 function byteAt(text: string, at: number): number {
   if (at >= text.length) return 0
   const code = text.charCodeAt(at)
-  if (code > 255) throw new DOMException('btoa: the string has characters above U+00FF; encode it with TextEncoder first', 'InvalidCharacterError')
+  if (code > 255)
+    throw new DOMException(
+      'btoa: the string has characters above U+00FF; encode it with TextEncoder first',
+      'InvalidCharacterError',
+    )
   return code
 }
 

@@ -23,7 +23,8 @@ function cloneObject(value: object, seen: Seen): unknown {
   if (value instanceof ArrayBuffer) return keep(value, value.slice(0), seen)
   if (ArrayBuffer.isView(value)) return cloneView(value, seen)
   if (value instanceof Error) return cloneError(value, seen)
-  if (value instanceof Number || value instanceof String || value instanceof Boolean) return keep(value, Object(value.valueOf()), seen)
+  if (value instanceof Number || value instanceof String || value instanceof Boolean)
+    return keep(value, Object(value.valueOf()), seen)
   if (value instanceof Promise || value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef) {
     throw cannot(value.constructor.name)
   }

@@ -44,7 +44,7 @@ function writePoint(point: number, size: number, into: Uint8Array, at: number): 
     into[at + i] = 0x80 | (point & 0x3f)
     point >>= 6
   }
-  into[at] = (0xf00 >> size) & 0xff | point
+  into[at] = ((0xf00 >> size) & 0xff) | point
 }
 
 export class TextDecoder {
@@ -54,7 +54,8 @@ export class TextDecoder {
   #begun = false
 
   constructor(label = 'utf-8', options: { fatal?: boolean; ignoreBOM?: boolean } = {}) {
-    if (!LABELS.has(String(label).trim().toLowerCase())) throw new RangeError(`TextDecoder: the encoding '${label}' is not supported, only utf-8`)
+    if (!LABELS.has(String(label).trim().toLowerCase()))
+      throw new RangeError(`TextDecoder: the encoding '${label}' is not supported, only utf-8`)
     this.fatal = options.fatal === true
     this.ignoreBOM = options.ignoreBOM === true
   }
@@ -94,7 +95,9 @@ export class TextDecoder {
 
 function bytesOf(input: ArrayBuffer | ArrayBufferView | undefined): Uint8Array {
   if (input === undefined) return new Uint8Array(0)
-  return ArrayBuffer.isView(input) ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength) : new Uint8Array(input)
+  return ArrayBuffer.isView(input)
+    ? new Uint8Array(input.buffer, input.byteOffset, input.byteLength)
+    : new Uint8Array(input)
 }
 
 /** The code point at an index: −1 for bytes that are none; size 0 when the input ends in the middle of one. */

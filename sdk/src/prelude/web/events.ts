@@ -56,7 +56,11 @@ interface Registration {
 export class EventTarget {
   readonly #listeners = new Map<string, Registration[]>()
 
-  addEventListener(type: string, listener: Listener | null, options: boolean | { once?: boolean; signal?: AbortSignal } = {}): void {
+  addEventListener(
+    type: string,
+    listener: Listener | null,
+    options: boolean | { once?: boolean; signal?: AbortSignal } = {},
+  ): void {
     if (listener === null || listener === undefined) return
     const { once = false, signal } = typeof options === 'object' ? options : {}
     if (signal?.aborted === true) return
@@ -103,7 +107,8 @@ export class AbortSignal extends EventTarget {
   onabort: ((event: Event) => unknown) | null = null
 
   constructor(key?: symbol) {
-    if (key !== CREATE) throw new TypeError('AbortSignal: use an AbortController, AbortSignal.abort() or AbortSignal.timeout()')
+    if (key !== CREATE)
+      throw new TypeError('AbortSignal: use an AbortController, AbortSignal.abort() or AbortSignal.timeout()')
     super()
   }
 
@@ -123,7 +128,10 @@ export class AbortSignal extends EventTarget {
     return new AbortSignal(CREATE)
   }
 
-  static trigger(signal: AbortSignal, reason: unknown = new DOMException('This operation was aborted', 'AbortError')): void {
+  static trigger(
+    signal: AbortSignal,
+    reason: unknown = new DOMException('This operation was aborted', 'AbortError'),
+  ): void {
     if (signal.aborted) return
     signal.#reason = reason
     const event = new Event('abort')
@@ -160,4 +168,3 @@ export class AbortController {
     AbortSignal.trigger(this.signal, reason)
   }
 }
-

@@ -25,7 +25,11 @@ function invalidHost(text: string): TypeError {
 
 /** Lower case, compatibility forms folded, other scripts in punycode. Full IDNA tables are not carried. */
 function toAscii(domain: string): string {
-  const folded = domain.normalize('NFKC').toLowerCase().replace(/[\u3002\uff0e\uff61]/g, '.').replaceAll('\u00ad', '')
+  const folded = domain
+    .normalize('NFKC')
+    .toLowerCase()
+    .replace(/[\u3002\uff0e\uff61]/g, '.')
+    .replaceAll('\u00ad', '')
   return folded
     .split('.')
     .map((label) => (/^[\u0000-\u007f]*$/.test(label) ? label : 'xn--' + punycode(label)))
@@ -113,7 +117,9 @@ function ipv4Number(part: string, whole: string): number {
 function parseIpv6(text: string): number[] {
   const halves = text.split('::')
   if (halves.length > 2) throw invalidHost(text)
-  const pieces = halves.map((half) => (half === '' ? [] : half.split(':').flatMap((piece, index, all) => ipv6Piece(piece, index === all.length - 1, text))))
+  const pieces = halves.map((half) =>
+    half === '' ? [] : half.split(':').flatMap((piece, index, all) => ipv6Piece(piece, index === all.length - 1, text)),
+  )
   const front = pieces[0] as number[]
   if (halves.length === 1) {
     if (front.length !== 8) throw invalidHost(text)

@@ -39,11 +39,19 @@ function seededState(): Uint32Array {
 }
 
 function getRandomValues<T extends ArrayBufferView>(array: T): T {
-  if (!ArrayBuffer.isView(array) || array instanceof Float32Array || array instanceof Float64Array || array instanceof DataView) {
+  if (
+    !ArrayBuffer.isView(array) ||
+    array instanceof Float32Array ||
+    array instanceof Float64Array ||
+    array instanceof DataView
+  ) {
     throw new TypeError('getRandomValues: an integer typed array is needed')
   }
   if (array.byteLength > MAX_BYTES) {
-    throw new DOMException(`getRandomValues: ${array.byteLength} bytes asked for, at most ${MAX_BYTES} are given`, 'QuotaExceededError')
+    throw new DOMException(
+      `getRandomValues: ${array.byteLength} bytes asked for, at most ${MAX_BYTES} are given`,
+      'QuotaExceededError',
+    )
   }
   const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength)
   for (let i = 0; i < bytes.length; i++) bytes[i] = nextWord() >>> 24

@@ -10,7 +10,8 @@ export class URLSearchParams {
 
   constructor(init: Init = '') {
     if (typeof init === 'string') this.#pairs = parse(init.startsWith('?') ? init.slice(1) : init)
-    else if (init !== null && Symbol.iterator in Object(init)) this.#pairs = [...(init as Iterable<Iterable<string>>)].map(pairOf)
+    else if (init !== null && Symbol.iterator in Object(init))
+      this.#pairs = [...(init as Iterable<Iterable<string>>)].map(pairOf)
     else this.#pairs = Object.entries(init as Record<string, string>).map(([name, value]) => [name, String(value)])
   }
 
@@ -35,7 +36,9 @@ export class URLSearchParams {
   }
 
   delete(name: string, value?: string): void {
-    this.#set(this.#pairs.filter((pair) => pair[0] !== String(name) || (value !== undefined && pair[1] !== String(value))))
+    this.#set(
+      this.#pairs.filter((pair) => pair[0] !== String(name) || (value !== undefined && pair[1] !== String(value))),
+    )
   }
 
   get(name: string): string | null {

@@ -3,7 +3,14 @@ import { parseHost } from './host_name'
 import { encodePart, SETS } from './percent'
 import { URLSearchParams } from './search_params'
 
-const DEFAULT_PORTS: Record<string, string> = { 'http:': '80', 'https:': '443', 'ws:': '80', 'wss:': '443', 'ftp:': '21', 'file:': '' }
+const DEFAULT_PORTS: Record<string, string> = {
+  'http:': '80',
+  'https:': '443',
+  'ws:': '80',
+  'wss:': '443',
+  'ftp:': '21',
+  'file:': '',
+}
 
 interface Parts {
   protocol: string
@@ -199,7 +206,11 @@ function split(text: string): { body: string; query: string | null; fragment: st
   const fragment = hashAt < 0 ? null : text.slice(hashAt + 1)
   const front = hashAt < 0 ? text : text.slice(0, hashAt)
   const queryAt = front.indexOf('?')
-  return { body: queryAt < 0 ? front : front.slice(0, queryAt), query: queryAt < 0 ? null : front.slice(queryAt + 1), fragment }
+  return {
+    body: queryAt < 0 ? front : front.slice(0, queryAt),
+    query: queryAt < 0 ? null : front.slice(queryAt + 1),
+    fragment,
+  }
 }
 
 function fresh(protocol: string): Parts {
@@ -288,9 +299,12 @@ function serialise(parts: Parts): string {
   const credentials = username === '' && password === '' ? '' : username + (password === '' ? '' : ':' + password) + '@'
   const authority = host === null ? '' : '//' + credentials + host + (port === '' ? '' : ':' + port)
   // Without an authority, a path that begins with two slashes would be read as one.
-  const guard = host === null && typeof parts.path !== 'string' && parts.path.length > 1 && parts.path[0] === '' ? '/.' : ''
+  const guard =
+    host === null && typeof parts.path !== 'string' && parts.path.length > 1 && parts.path[0] === '' ? '/.' : ''
   const query = parts.query === null ? '' : '?' + parts.query
-  return parts.protocol + authority + guard + pathText(parts) + query + (parts.fragment === null ? '' : '#' + parts.fragment)
+  return (
+    parts.protocol + authority + guard + pathText(parts) + query + (parts.fragment === null ? '' : '#' + parts.fragment)
+  )
 }
 
 function invalid(text: string): TypeError {

@@ -123,5 +123,6 @@ function checkLimits({ title, description, footer, author, fields = [] }: EmbedD
   })
   const texts = [title, description, footer?.text, author?.name, ...fields.flatMap(({ name, value }) => [name, value])]
   const total = texts.reduce((sum, text) => sum + (typeof text === 'string' ? text.length : 0), 0)
-  if (total > EMBED_LIMITS.total) throw new RangeError(`embed: its texts have ${total} characters, at most ${EMBED_LIMITS.total} are allowed`)
+  if (total > EMBED_LIMITS.total)
+    throw new RangeError(`embed: its texts have ${total} characters, at most ${EMBED_LIMITS.total} are allowed`)
 }

@@ -138,5 +138,6 @@ export class ChannelSelectMenuBuilder extends SelectMenuBuilderBase {
 export const stringSelect = (customId: string): StringSelectMenuBuilder => new StringSelectMenuBuilder(customId)
 export const userSelect = (customId: string): UserSelectMenuBuilder => new UserSelectMenuBuilder(customId)
 export const roleSelect = (customId: string): RoleSelectMenuBuilder => new RoleSelectMenuBuilder(customId)
-export const mentionableSelect = (customId: string): MentionableSelectMenuBuilder => new MentionableSelectMenuBuilder(customId)
+export const mentionableSelect = (customId: string): MentionableSelectMenuBuilder =>
+  new MentionableSelectMenuBuilder(customId)
 export const channelSelect = (customId: string): ChannelSelectMenuBuilder => new ChannelSelectMenuBuilder(customId)
