@@ -24,6 +24,7 @@ MAX_WAIT_S = 30.0
 def add_routes(app: web.Application) -> None:
     """Adds this module's routes."""
     app.router.add_post("/sim/guilds/{guild_id}/interactions/command", use_command)
+    app.router.add_post("/sim/guilds/{guild_id}/interactions/autocomplete", complete)
     app.router.add_post("/sim/guilds/{guild_id}/interactions/component", use_component)
     app.router.add_post("/sim/guilds/{guild_id}/interactions/modal", submit_modal)
     app.router.add_get("/sim/interactions/{interaction_id}", fetch)
@@ -71,18 +72,11 @@ async def use_command(request: web.Request) -> web.Response:
     `name` may go on to a subcommand: `"config set"`. `options` is `{name: value}` or Discord's list.
     """
     sim, guild, body = sim_of(request), guild_of(request), await body_of(request)
-    words = str(body.get("name") or "").removeprefix("/").split()
-    known = [*guild.commands.values(), *sim.world.global_commands.values()]
-    command = next((c for c in known if words and c["name"] in (words[0], " ".join(words))), None)
-    if command is None:
-        raise errors.unknown("application command")
-    data: JsonObject = {"id": command["id"], "name": command["name"], "type": command["type"]}
-    if command.get("guild_id"):
-        data["guild_id"] = command["guild_id"]
+    command, path, data = _command(sim, guild, body)
     channel = _place(sim, guild, body)
     if command["type"] == 1:
         given = body.get("options") or {}
-        data["options"] = as_options(command, words[1:], given)
+        data["options"] = as_options(command, path, given)
         resolved = resolve(sim.world, guild, data["options"])
     else:
         data["target_id"] = str(body.get("target_id"))
@@ -92,6 +86,46 @@ async def use_command(request: web.Request) -> web.Response:
     user_id = actor_of(sim, guild, body)
     _may_use(guild, channel, user_id, command)
     return await _answer(request, body, sim.interactions.start(interactions.COMMAND, guild, channel, user_id, data))
+
+
+def _command(sim: Simulator, guild: Guild, body: JsonObject) -> tuple[JsonObject, list[str], JsonObject]:
+    """The command a body names, the names of group and subcommand, and the beginning of the interaction's data.
+
+    Raises:
+        ApiError: 10063.
+    """
+    words = str(body.get("name") or "").removeprefix("/").split()
+    known = [*guild.commands.values(), *sim.world.global_commands.values()]
+    command = next((c for c in known if words and c["name"] in (words[0], " ".join(words))), None)
+    if command is None:
+        raise errors.unknown("application command")
+    data: JsonObject = {"id": command["id"], "name": command["name"], "type": command["type"]}
+    if command.get("guild_id"):
+        data["guild_id"] = command["guild_id"]
+    return command, words[1:], data
+
+
+async def complete(request: web.Request) -> web.Response:
+    """`{name, focused, text?, …}`: somebody types in an option that completes; `choices` in the answer."""
+    sim, guild, body = sim_of(request), guild_of(request), await body_of(request)
+    command, path, data = _command(sim, guild, body)
+    defined = command["options"]
+    nested: list[JsonObject] = data.setdefault("options", [])
+    for name in path:
+        step = next((o for o in defined if o["name"] == name), None)
+        if step is None:
+            raise errors.unknown("application command")
+        nested.append({"name": name, "type": step["type"], "options": []})
+        defined, nested = step.get("options") or [], nested[0]["options"]
+    focused = next((o for o in defined if o["name"] == body.get("focused") and o.get("autocomplete")), None)
+    if focused is None:
+        raise errors.invalid_form(("focused",), "BASE_TYPE_CHOICES", "No option of this name completes.")
+    nested.append(
+        {"name": focused["name"], "type": focused["type"], "value": str(body.get("text") or ""), "focused": True}
+    )
+    user_id, channel = actor_of(sim, guild, body), _place(sim, guild, body)
+    started = sim.interactions.start(interactions.AUTOCOMPLETE, guild, channel, user_id, data)
+    return await _answer(request, body, started)
 
 
 def _may_use(guild: Guild, channel: Channel, user_id: str, command: JsonObject) -> None:

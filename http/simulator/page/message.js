@@ -16,7 +16,7 @@ export function messageNode(message, view) {
   const avatar = el('div', { className: 'avatar', 'aria-hidden': 'true' }, [...name][0]?.toUpperCase() ?? '?')
   avatar.style.background = colourOf(author.id)
   return el(
-    'li',
+    'article',
     { className: `message${ephemeral ? ' ephemeral' : ''}`, id: `m${message.id}` },
     avatar,
     origin(message, view),

@@ -58,9 +58,9 @@ async def connect(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connect]:
 async def _bots(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Connect]:
     running: list[tuple[Bot, asyncio.Task[None]]] = []
 
-    async def start(raw: Raw) -> Bot:
+    async def start(raw: Raw, **options: Any) -> Bot:
         monkeypatch.setattr(disnake.http.Route, "BASE", raw.sim.api_base)
-        bot = Bot()
+        bot = Bot(**options)
         await bot.login(raw.sim.config.bot_token)
         running.append((bot, asyncio.create_task(bot.connect())))
         await bot.next("ready")
@@ -236,6 +236,19 @@ async def test_given_a_broken_connection_when_disnake_resumes_then_nothing_is_lo
     client.sim.post(guild, "while away")
 
     assert (await bot.next("message")).content == "while away"
+    assert len(client.sim.simulator.hub.sessions) == 1
+
+
+@pytest.mark.fault
+async def test_given_a_gateway_gone_silent_then_disnake_notices_and_resumes(lab: Lab, connect: Connect) -> None:
+    client = await lab.start(heartbeat_interval_ms=100)
+    guild = client.sim.add_guild()
+    bot = await connect(client, heartbeat_timeout=0.4)
+
+    await client.control("POST", "/sim/sessions/disconnect", {"mode": "freeze"})
+    client.sim.post(guild, "unheard at first")
+
+    assert (await bot.next("message")).content == "unheard at first"
     assert len(client.sim.simulator.hub.sessions) == 1
 
 

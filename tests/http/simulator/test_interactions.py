@@ -156,3 +156,41 @@ async def test_given_nobody_answers_then_waiting_ends_with_nothing(client: Clien
     assert (answer.status, answer.body["response_type"]) == (201, None)
     later = await client.control("GET", f"/sim/interactions/{answer.body['interaction_id']}")
     assert later.body["message"] is None
+
+
+async def test_given_an_option_that_completes_then_the_bots_choices_come_back(lab: Lab, client: Client) -> None:
+    guild = client.sim.add_guild()
+    path = f"/applications/{client.sim.config.application_id}/guilds/{guild.id}/commands"
+    option = {"name": "city", "description": "d", "type": 3, "autocomplete": True}
+    inner = {"name": "to", "description": "d", "type": 1, "options": [option]}
+    await client.rest("PUT", path, [{"name": "go", "description": "d", "options": [inner]}])
+    gateway = await lab.gateway(client)
+    await gateway.identify()
+    control = f"/sim/guilds/{guild.id}/interactions/autocomplete"
+
+    typed = {"name": "go to", "focused": "city", "text": "Be", "wait_s": 5}
+    asked = asyncio.create_task(client.control("POST", control, typed))
+    event = await gateway.event("INTERACTION_CREATE")
+    choices = [{"name": "Bern", "value": "bern"}]
+    await respond(client, client.sim.simulator.interactions.get(event["id"]), 8, {"choices": choices})
+
+    assert event["type"] == 4
+    assert event["data"]["options"][0]["options"] == [{"name": "city", "type": 3, "value": "Be", "focused": True}]
+    assert (await asked).body["choices"] == choices
+    assert (await client.control("POST", control, {**typed, "focused": "other"})).code == 50035
+
+
+async def test_given_a_command_for_moderators_then_others_cannot_use_it(client: Client) -> None:
+    guild = await a_guild_with_commands(client)
+    user = (await client.control("POST", f"/sim/guilds/{guild.id}/users", {"name": "someone"})).body
+    for command in guild.commands.values():
+        command["default_member_permissions"] = "32"
+    body = {"name": "hello", "options": {"times": 1}}
+
+    refused = await client.control(
+        "POST", f"/sim/guilds/{guild.id}/interactions/command", {**body, "user_id": user["id"]}
+    )
+    by_owner = await client.control("POST", f"/sim/guilds/{guild.id}/interactions/command", body)
+
+    assert (refused.status, refused.code) == (403, 50013)
+    assert by_owner.status == 201
