@@ -14,6 +14,7 @@ from py_mini_racer import MiniRacer
 
 from flora.actors.compile.compiler import ScriptCompiler
 from flora.actors.compile.isolates import typescript_path
+from flora.actors.isolate.v8 import init_v8
 from flora.messages.deployment import Compile, Compiled, SourceFile
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.settings import RuntimeSettings
@@ -51,7 +52,13 @@ def typescript() -> Path:
 
 
 @pytest.fixture(scope="session")
-def compiler(typescript: Path) -> Iterator[ScriptCompiler]:
+def v8() -> None:
+    """V8 as the engine starts it: the first to start it in a process decides its flags for all tests."""
+    init_v8()
+
+
+@pytest.fixture(scope="session")
+def compiler(typescript: Path, v8: None) -> Iterator[ScriptCompiler]:
     """One warm compiler for all tests; safe to share, because a failure that spoils it makes it start again."""
     compiler = ScriptCompiler(RuntimeSettings())
     compiler.warm_up()
@@ -96,13 +103,13 @@ def _request(
 
 
 @pytest.fixture
-def run_script() -> Callable[[str], list[str]]:
+def run_script(v8: None) -> Callable[[str], list[str]]:
     """Runs a script in a fresh isolate; gives what it logged, and `failed: <message>` if it threw."""
     return lambda script: _run(script)[0]
 
 
 @pytest.fixture
-def stack_of() -> Callable[[str], str]:
+def stack_of(v8: None) -> Callable[[str], str]:
     """Runs a script that must throw; gives the stack of what it threw."""
     return lambda script: _run(script)[1]
 

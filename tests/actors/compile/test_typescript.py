@@ -273,7 +273,8 @@ def test_given_hostile_nesting_when_compiled_then_refused_and_the_next_one_compi
 
 
 def test_given_a_text_that_takes_too_long_when_compiled_then_it_is_ended_and_the_next_one_compiles(
-    typescript: Path, compile_files: CompileFiles
+    typescript: Path,
+    compile_files: CompileFiles,  # the fixture behind it has started V8
 ) -> None:
     hasty = ScriptCompiler(RuntimeSettings(), typescript, limit_s=4.0)
     started = time.monotonic()
