@@ -1,7 +1,8 @@
 """disnake for transport only: websocket, heartbeat, resume, identify, shards. Its models and caches are never used.
 
-Two places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event, and
-`received_message` of the socket, by a shorter one for dispatches. Everything rare goes through disnake's own code.
+Three places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event;
+`received_message` of the socket, by a shorter one for dispatches; and the pauses of a reconnecting shard. Everything
+rare goes through disnake's own code.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import aiohttp
 import disnake
 import orjson
 from disnake import shard as disnake_shard
+from disnake.backoff import ExponentialBackoff
 from disnake.gateway import DiscordWebSocket
 from disnake.http import Route
 
@@ -101,6 +103,18 @@ class ClientHooks:
     guild: Callable[[str, bool], None]  # (guild id, True: available, False: left)
 
 
+class ShardBackoff(ExponentialBackoff[bool]):
+    """Pauses between a shard's attempts to reconnect: full jitter, up to 32 s.
+
+    disnake's go up to 17 minutes, long after Discord is back. Connecting is not rationed, identifying is, and that has a
+    pause of its own.
+    """
+
+    def __init__(self, base: int = 1) -> None:
+        super().__init__(base)
+        self._max = 5
+
+
 class EventSocket(DiscordWebSocket):
     """A gateway connection that spends on a dispatch only what it needs: inflate, parse, count, hand over."""
 
@@ -170,7 +184,8 @@ class FloraClient(disnake.AutoShardedClient):
             shard_count: None: ask Discord.
         """
         disnake.VoiceClient.warn_nacl = disnake.VoiceClient.warn_dave = False  # voice is not used
-        disnake_shard.DiscordWebSocket = EventSocket  # type: ignore[attr-defined]  # how shards find their socket class
+        disnake_shard.DiscordWebSocket = EventSocket  # type: ignore[attr-defined]  # how shards find these two
+        disnake_shard.ExponentialBackoff = ShardBackoff  # type: ignore[attr-defined, assignment]
         if api_base:
             Route.BASE = api_base.rstrip("/")
         self._token = token

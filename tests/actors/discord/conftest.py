@@ -65,7 +65,9 @@ async def connect(tmp_path: Path) -> AsyncIterator[Connect]:
     """Makes gateway services for an API base; all are closed at the end."""
     made: list[Connected] = []
 
-    async def make(api_base: str, *, token: str = SimulatorConfig().bot_token, **runtime: Any) -> Connected:
+    async def make(
+        api_base: str, *, token: str = SimulatorConfig().bot_token, at_once: bool = True, **runtime: Any
+    ) -> Connected:
         intents = runtime.pop("intents", ("all",))
         settings = Settings(
             data_dir=tmp_path,
@@ -87,6 +89,8 @@ async def connect(tmp_path: Path) -> AsyncIterator[Connect]:
                 failed=lambda error: found.failures.append(error),  # noqa: PLW0108  # `found` comes later
             ),
         )
+        if at_once:
+            service.may_connect.set()
         found = Connected(service, asyncio.create_task(service.run()))
         made.append(found)
         return found

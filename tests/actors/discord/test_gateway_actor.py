@@ -23,6 +23,7 @@ from flora.messages.gateway import (
     GatewayFrame,
     GatewayReady,
     GuildJoined,
+    OpenGateway,
     RestFrame,
     RestResultsFrame,
 )
@@ -70,11 +71,13 @@ Begin = Callable[..., RecordedGateway]
 async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
     made: list[RecordedGateway] = []
 
-    def start(api_base: str, token: str = SimulatorConfig().bot_token) -> RecordedGateway:
+    def start(api_base: str, token: str = SimulatorConfig().bot_token, *, connect: bool = True) -> RecordedGateway:
         gateway = RecordedGateway()
         made.append(gateway)
         discord = DiscordSettings(bot_token=token, api_base=api_base)
         gateway.begin(Settings(data_dir=tmp_path, discord=discord), PEERS)
+        if connect:
+            gateway.receiveMessage(OpenGateway(), "runtime")
         return gateway
 
     yield start
@@ -108,6 +111,22 @@ async def test_given_discord_when_started_then_runtime_and_deployer_hear_of_it(
     assert GuildId(guild.id) in {m.guild_id for m in gateway.got(GuildJoined, "new one")}
 
 
+async def test_given_a_gateway_not_opened_yet_when_scripts_load_then_their_calls_run_and_no_event_comes(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    gateway = begin(simulator.api_base, connect=False)
+    route = f"/applications/{{app}}/guilds/{guild.id}/commands"
+    call = (1, guild.id, "PUT", route, (("guild", guild.id),), "[]", (), None, False)
+
+    gateway.receiveMessage(RestFrame(number=1, ack=0, epoch="w1", calls=(call,)), "worker 0")
+    await eventually.soon(lambda: [frame for frame in gateway.got(RestResultsFrame) if frame.results])
+    assert simulator.simulator.hub.connected() == []
+
+    gateway.receiveMessage(OpenGateway(), "runtime")
+    await eventually.soon(lambda: gateway.got(GatewayReady))
+
+
 async def test_given_one_frame_under_way_when_more_events_come_then_they_wait_and_leave_in_one_frame(
     simulator: RunningSimulator, begin: Begin, eventually: Any
 ) -> None:
@@ -124,7 +143,8 @@ async def test_given_one_frame_under_way_when_more_events_come_then_they_wait_an
     gateway.receiveMessage(control(0, 2), "router")
 
     frames = gateway.frames("router")
-    assert [(frame.number, frame.first_seq, len(frame.names)) for frame in frames[1:]] == [(2, 2, 1), (3, 3, 50)]
+    assert [(frame.number, len(frame.names)) for frame in frames] == [(1, 1), (2, 1), (3, 50)]
+    assert [frame.first_seq - frames[0].first_seq for frame in frames] == [0, 1, 2]
     assert [orjson.loads(text)["content"] for text in frames[2].payloads] == [f"m{number}" for number in range(50)]
     assert set(frames[2].guild_ids) == {guild.id}
     assert frames[2].received_us == tuple(sorted(frames[2].received_us))
@@ -139,13 +159,14 @@ async def test_given_a_new_router_when_it_replaces_the_old_one_then_events_go_to
     simulator.post(guild, "under way")
     await eventually.soon(lambda: len(gateway.frames()) == 2)
 
+    last_seq = gateway.frames()[-1].first_seq
     simulator.post(guild, "waiting")
     await eventually.soon(lambda: len(gateway._service.sink))
     gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router 2")), "runtime")
 
     (frame,) = gateway.frames("router 2")
     assert [orjson.loads(text)["content"] for text in frame.payloads] == ["waiting"]
-    assert frame.first_seq == 3
+    assert frame.first_seq == last_seq + 1
 
 
 async def test_given_rest_calls_of_a_worker_when_they_end_then_it_gets_the_results(

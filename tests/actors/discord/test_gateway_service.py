@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from flora.actors.discord.client import ShardBackoff
 from flora.http.simulator.config import SimulatorConfig
 from flora.http.simulator.running import RunningSimulator
 from flora.messages.errors import ConfigError
@@ -78,6 +79,30 @@ async def test_given_a_silent_connection_when_the_heartbeat_limit_passes_then_it
 
         assert [orjson.loads(text)["content"] for _, _, text in connected.events()] == ["into the void"]
         assert len(connected.ready) == 1
+
+
+async def test_given_discord_away_and_back_when_its_sessions_are_gone_then_we_are_connected_again(
+    connect: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = RunningSimulator(SimulatorConfig(rate_limits=False))
+    await simulator.start()
+    connected = await connect(simulator.api_base)
+    monkeypatch.setattr(connected.service.client, "before_identify_hook", identify_at_once)
+    await eventually.soon(lambda: connected.ready)
+
+    await simulator.close()
+    async with RunningSimulator(SimulatorConfig(rate_limits=False, port=simulator.port)) as again:
+        await eventually.soon(lambda: connected.service.sink.counts["accepted"] == 2, within_s=15)
+        guild = again.add_guild()
+        await eventually.soon(lambda: (guild.id, True) in connected.guilds)
+
+    assert not connected.failures
+
+
+def test_given_many_failures_when_a_shard_reconnects_then_its_pauses_stay_short() -> None:
+    backoff = ShardBackoff()
+
+    assert all(0 <= backoff.delay() <= 32 for _ in range(200))
 
 
 async def test_given_an_invalid_session_when_discord_says_so_then_we_identify_again_and_scripts_see_ready(
