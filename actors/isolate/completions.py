@@ -58,6 +58,9 @@ class CompletionPort(Protocol):
     def close_channel(self, channel: int) -> None:
         """Forget a channel whose context is gone."""
 
+    def close(self) -> None:
+        """Give the port's own descriptors back; when all its channels are closed."""
+
 
 class EventfdPort:
     """Completions through eventfds and one epoll. Linux."""
@@ -98,6 +101,9 @@ class EventfdPort:
         with contextlib.suppress(OSError):  # was not watched
             self._epoll.unregister(channel)
         os.close(channel)
+
+    def close(self) -> None:
+        self._epoll.close()
 
 
 class CallbackPort:
@@ -170,6 +176,10 @@ class CallbackPort:
     def close_channel(self, channel: int) -> None:
         self._watched.discard(channel)
         self._channels.pop(channel, None)
+
+    def close(self) -> None:
+        os.close(self._read_fd)
+        os.close(self._write_fd)
 
 
 def default_port() -> CompletionPort:

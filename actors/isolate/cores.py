@@ -1,4 +1,4 @@
-"""Pinning a worker to a core."""
+"""Where a worker's threads run, and which of them goes first."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def pin_process(core: int) -> bool:
         return False
     os.sched_setaffinity(0, {core})
     return True
+
+
+def give_way() -> None:
+    """Let this thread, and all it starts, not push others off their core when it wakes up.
+
+    For V8's threads. The host queues two calls per dispatch; without this, the first one's wake-up takes the core away from
+    the host, and the second one does it again (measured on one core: 2.0 context switches per dispatch instead of 1.0, a
+    tenth to a quarter more time). And the host's own thread is never kept waiting by guests that compute.
+    Does nothing on systems other than Linux.
+    """
+    if sys.platform == "linux":
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))

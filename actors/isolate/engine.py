@@ -10,6 +10,8 @@ Invariants
   the host's back does not exist in its global scope. So only an idle isolate is ever asked anything that waits.
 - An isolate that reached its heap limit is spent: V8 threw its microtasks away, so handlers may hang half done. It
   answers nothing more and must be closed and made anew.
+- V8 counts garbage against the heap limit and would rather grow than collect. So when an isolate passes its soft limit,
+  its output is held back for the milliseconds of one full collection, on a helper thread.
 - A closed isolate's descriptors are freed only when V8's thread has ended, see completions.py.
 
 Failure modes: a guest that loops keeps its own V8 thread busy and nobody else's; ladder.py ends it. A context whose
@@ -32,7 +34,8 @@ from typing import Final
 import orjson
 
 from flora.actors.isolate.completions import CompletionPort, default_port
-from flora.actors.isolate.opening import IsolateSpec, OpenFailed, Parts, open_context
+from flora.actors.isolate.cores import give_way
+from flora.actors.isolate.opening import SOFT_LIMIT_SHARE, IsolateSpec, OpenFailed, Parts, open_context
 from flora.actors.isolate.progress import Progress, Recorder, Slot
 from flora.actors.isolate.v8 import FIRST_ERROR, V8, Kind, init_v8, peek
 from flora.messages.errors import BugError
@@ -113,6 +116,8 @@ class Isolate:
         self._first_kind: int = Kind.UNDEFINED
         self._first_error = ""
         self._close_requested = False
+        self._collected = threading.Event()  # not set while a helper thread collects this isolate's garbage
+        self._collected.set()
 
     def __repr__(self) -> str:
         return f"<Isolate {self.number} {self.spec.name or 'default'} {self.state.value}>"
@@ -237,11 +242,36 @@ class Isolate:
             return
         self._poll_first(parts)
         kind, content = v8.read(context, handle)
-        self.state = State.IDLE
-        if kind == Kind.TEXT and self._first_kind < FIRST_ERROR and not v8.hard_limit_reached(context):
-            self._engine.on_output(self, content)  # type: ignore[arg-type]
-        else:
+        if kind != Kind.TEXT or self._first_kind >= FIRST_ERROR or v8.hard_limit_reached(context):
             self._ended_badly(context, kind, content)
+        elif v8.soft_limit_reached(context):
+            self._collected.clear()
+            self._engine.start_collecting(self, content)
+        else:
+            self.state = State.IDLE
+            self._engine.on_output(self, content)  # type: ignore[arg-type]
+
+    def make_room(self) -> None:
+        """Collect garbage and set the soft limit halfway between what is in use and the heap limit. Helper thread."""
+        context, hard_limit = self.context(), self.spec.heap_limit_mb * 1024 * 1024
+        try:
+            self._v8.collect_garbage(context)
+            _, text = self._v8.read(context, self._v8.heap_stats(context))
+            used = orjson.loads(text if isinstance(text, bytes) else b"{}").get("used_heap_size", 0)
+            soft_limit = max(int(hard_limit * SOFT_LIMIT_SHARE), (used + hard_limit) // 2)
+            self._v8.set_soft_limit(context, soft_limit)
+        finally:
+            self._collected.set()
+
+    def made_room(self, content: bytes | int) -> None:
+        """The output held back meanwhile goes out."""
+        if self.state is State.BUSY:
+            self.state = State.IDLE
+            self._engine.on_output(self, content)  # type: ignore[arg-type]
+
+    def wait_for_helpers(self) -> None:
+        """Returns when no helper thread uses the context; takes milliseconds."""
+        self._collected.wait()
 
     def _begin(self) -> None:
         self.state = State.BUSY
@@ -288,8 +318,7 @@ class Isolate:
         first_kind, first_error = self._first_kind, self._first_error
         self._first_kind, self._first_error = Kind.UNDEFINED, ""
         out_of_memory = self._v8.hard_limit_reached(context)
-        if out_of_memory:
-            self.state = State.SPENT
+        self.state = State.SPENT if out_of_memory else State.IDLE
         if kind == Kind.TEXT:
             self._engine.on_output(self, content)  # type: ignore[arg-type]
         if out_of_memory:
@@ -344,6 +373,8 @@ class Engine:
         self._posts: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._post_channel = self.port.open_channel()
         self.port.watch(self._post_channel)
+        self._post_lock = threading.Lock()
+        self._ended = False
         self._to_open: queue.SimpleQueue[Isolate | None] = queue.SimpleQueue()
         self._opener: threading.Thread | None = None
 
@@ -381,7 +412,8 @@ class Engine:
     def close_all(self, limit_s: float = 3.0) -> bool:
         """Close every isolate and wait for it, at most `limit_s` seconds.
 
-        An open context can hang the interpreter at exit, so whoever gets False must leave by `os._exit`.
+        An open context can hang the interpreter at exit, so whoever gets False must leave by `os._exit`. After True the
+        engine is at its end: nothing of it may be called any more.
 
         Returns:
             Whether all are closed.
@@ -392,15 +424,23 @@ class Engine:
         while self.isolates and (left_s := deadline - time.monotonic()) > 0:
             self.collect(min(left_s, 0.05))
         if not self.isolates:
-            self._to_open.put(None)
-            self.recorder.close()
+            self._end()
         return not self.isolates
+
+    def _end(self) -> None:
+        self._to_open.put(None)
+        self.recorder.close()
+        with self._post_lock:  # a helper thread may be between its job and the signal for it
+            self._ended = True
+            self.port.close_channel(self._post_channel)
+            self.port.close()
 
     def start_closing(self, isolate: Isolate) -> None:
         """Used by `Isolate.close`."""
         ended = threading.Event()
 
         def end() -> None:
+            isolate.wait_for_helpers()  # free_context only waits for V8 if nobody else is inside a call
             self.v8.free_context(isolate.context())
             ended.set()
             self._post(lambda: self._closed(isolate))
@@ -411,6 +451,17 @@ class Engine:
 
         for job in (end, watch):
             threading.Thread(target=job, name=f"isolate close {isolate.number}", daemon=True).start()
+
+    def start_collecting(self, isolate: Isolate, content: bytes | int) -> None:
+        """Used by an isolate that passed its soft limit."""
+
+        def collect() -> None:
+            try:
+                isolate.make_room()
+            finally:
+                self._post(lambda: isolate.made_room(content))
+
+        threading.Thread(target=collect, name=f"isolate collect {isolate.number}", daemon=True).start()
 
     def _closed(self, isolate: Isolate) -> None:
         for channel in isolate.channels():
@@ -431,8 +482,10 @@ class Engine:
 
     def _post(self, job: Callable[[], None]) -> None:
         """Run `job` on the owner's thread. From any thread."""
-        self._posts.put(job)
-        self.port.signal(self._post_channel)
+        with self._post_lock:
+            if not self._ended:
+                self._posts.put(job)
+                self.port.signal(self._post_channel)
 
     def _run_posts(self) -> None:
         while self.port.read(self._post_channel):
@@ -445,6 +498,7 @@ class Engine:
             job()
 
     def _open_all(self) -> None:
+        give_way()  # V8's threads inherit it
         while (isolate := self._to_open.get()) is not None:
             self._post(self._open_one(isolate))
 

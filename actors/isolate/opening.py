@@ -18,7 +18,7 @@ from flora.actors.isolate.completions import CompletionPort
 from flora.actors.isolate.progress import Slot
 from flora.actors.isolate.v8 import FIRST_ERROR, V8, Kind, peek
 
-SOFT_LIMIT_SHARE: Final = 0.5  # from here V8 collects garbage early; without it, garbage alone reaches the hard limit
+SOFT_LIMIT_SHARE: Final = 0.5  # of the heap limit; from here the engine collects garbage between round trips
 
 # The prelude's functions take their one argument as `this`: that way a call carries a string without first storing it
 # in an argument array, which would be one more wait for the V8 thread (measured: 33 against 46 µs per dispatch).

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from flora.actors.isolate.completions import CallbackPort, CompletionPort, default_port
 from flora.actors.isolate.engine import Closed, Engine, Fault, Isolate, Opened, Output
 from flora.actors.isolate.opening import IsolateSpec

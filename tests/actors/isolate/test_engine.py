@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import select
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+
 from flora.actors.isolate.engine import Closed, Fault, FaultKind, Opened, State
 from flora.actors.isolate.v8 import MAX_TEXT_BYTES
 from flora.messages.errors import BugError
@@ -253,8 +255,6 @@ def test_given_a_busy_isolate_when_closed_then_its_answer_never_comes(engine_hos
 
 
 def test_given_many_isolates_opened_and_closed_when_counted_then_no_descriptor_is_left(engine_host: Any) -> None:
-    from pathlib import Path
-
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -264,4 +264,4 @@ def test_given_many_isolates_opened_and_closed_when_counted_then_no_descriptor_i
     for _ in range(20):
         engine_host.close(engine_host.open())
 
-    assert descriptors() == before
+    assert descriptors() <= before  # fewer: what earlier tests left to the garbage collector
