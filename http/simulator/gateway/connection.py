@@ -81,6 +81,8 @@ class Connection:
                 self._receive(message.data)
         except Closed as stop:
             self.close(stop.code, stop.reason)
+        except (TypeError, ValueError, AttributeError):  # fields of another kind than Discord's
+            self.close(4002, "Decode error.")
         finally:
             watchdog.cancel()
             if self._session is not None:
@@ -198,7 +200,7 @@ class Connection:
                 self._hub.greet(session, guild.id)
 
     def _ready(self, session: Session) -> None:
-        guilds = [g for g in self._world.guilds.values() if session.wants("GUILD_CREATE", g.id)]
+        guilds = [g for g in self._world.guilds.values() if session.covers(g.id)]
         bot = self._world.users[self._world.bot_id]
         ready = {
             "v": 10,

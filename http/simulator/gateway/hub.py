@@ -57,9 +57,7 @@ class Hub:
                 session.dispatch(event, body)
 
     def _must_blank(self, session: Session, message: JsonObject) -> bool:
-        return not session.intents & intents.Intent.MESSAGE_CONTENT and not intents.may_read_content(
-            message, self._bot_id
-        )
+        return not session.reads_content and not intents.may_read_content(message, self._bot_id)
 
     def _emit_guild_create(self, guild_id: str) -> None:
         for session in self.sessions.values():

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from typing import Protocol
 
-from flora.http.simulator.intents import needed_for
+from flora.http.simulator.intents import Intent, needed_for
 
 
 class Link(Protocol):
@@ -35,6 +35,7 @@ class Session:
     def __init__(self, intents: int, shard: tuple[int, int], replay_limit: int) -> None:
         self.id = secrets.token_hex(16)
         self.intents = intents
+        self.reads_content = bool(intents & Intent.MESSAGE_CONTENT)
         self.shard = shard
         self.sequence = 0
         self.link: Link | None = None
@@ -45,11 +46,13 @@ class Session:
     def wants(self, event: str, guild_id: str | None) -> bool:
         """Whether its intents and its shard cover an event."""
         needed = needed_for(event)
-        if needed and not self.intents & needed:
-            return False
+        return (not needed or self.intents & needed != 0) and self.covers(guild_id)
+
+    def covers(self, guild_id: str | None) -> bool:
+        """Whether a guild is on its shard; what has no guild is on the first."""
         shard_id, shards = self.shard
         if guild_id is None:
-            return shard_id == 0 or event == "INTERACTION_CREATE"
+            return shard_id == 0
         return shards == 1 or (int(guild_id) >> 22) % shards == shard_id
 
     def dispatch(self, event: str, body: bytes) -> None:

@@ -59,6 +59,7 @@ async def test_given_either_transport_then_messages_arrive_in_order_and_numbered
         ({"intents": int(Intent.MESSAGE_CONTENT)}, 4014),
         ({"intents": 0, "shard": [2, 2]}, 4010),
         ({"intents": "all"}, 4002),
+        ({"intents": 0, "shard": 5}, 4002),
     ],
 )
 async def test_given_a_bad_identify_then_it_closes_with_discords_code(
