@@ -47,6 +47,14 @@ test('GIVEN a slash command WHEN Discord refuses it THEN the load fails with tha
   assert.deepEqual([d[0][1], d[0][2].split('\n')[0]], ['threw', 'Error: bad command'])
 })
 
+test('GIVEN commands registered by hand and not awaited WHEN refused THEN the log says so and the load goes on', () => {
+  const isolate = new Isolate()
+  isolate.load("registerSlashCommands([{ name: 'x', description: 'y' }])")
+  const output = isolate.answer([1, false, { message: 'bad command' }])
+  assert.deepEqual([output.d[0][1], output.l[0][0]], ['ok', 'error'])
+  assert.match(output.l[0][1], /^slash commands were not registered: Error: bad command/)
+})
+
 test('GIVEN events sent during the load WHEN it completes THEN they start', () => {
   const isolate = new Isolate()
   isolate.load("on('a', () => console.log('a')); await rest.fetchMessage({})")

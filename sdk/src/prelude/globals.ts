@@ -83,7 +83,18 @@ function registerSlashCommands(commands: unknown): Promise<unknown> | undefined 
   const options = createObject(null) as Record<string, unknown>
   options.guildId = state.guildId
   options.commands = commands
-  return opFor(state.owner, 'op_upsert_guild_commands', [options])
+  const registration = opFor(state.owner, 'op_upsert_guild_commands', [options])
+  void logFailure(registration)
+  return registration
+}
+
+/** Registration is seldom awaited; without this a refused command would go unnoticed. */
+async function logFailure(registration: Promise<unknown>): Promise<void> {
+  try {
+    await registration
+  } catch (error) {
+    log('error', ['slash commands were not registered: ' + describeThrown(error)])
+  }
 }
 
 function queueMicrotask(callback: unknown): void {
