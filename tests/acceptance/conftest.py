@@ -1,0 +1,103 @@
+"""A running flora: one for all tests of a module that leave it whole, or one of a test's own.
+
+`running_flora.py` beside this file is loaded by its path, here and by tests/faults: folders of tests are no packages.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from flora.messages.errors import ConfigError
+
+
+def load_helper() -> ModuleType:
+    """The helper module, once per run."""
+    name = "flora_tests_running_flora"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("running_flora.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+helper = load_helper()
+
+StartFlora = Callable[..., Any]
+
+# Two workers: enough to tell one from the others, and little enough for a machine with two cores.
+SHARED_SETTINGS = {
+    "RUNTIME_MAX_WORKERS": "2",
+    "RUNTIME_DISPATCH_TIMEOUT_SECS": "2",
+    "RUNTIME_MAX_SCRIPT_BYTES": "100000",
+}
+
+
+@pytest.fixture(scope="session")
+def built_sdk() -> None:
+    from flora.actors.sdk_files import sdk_path
+
+    try:
+        sdk_path("sdk.js")
+    except ConfigError as exc:
+        pytest.fail(str(exc), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def flora(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator[Any]:
+    """A running flora that all tests share: each takes guilds of its own, and leaves the processes alone."""
+    running = helper.RunningFlora(tmp_path_factory.mktemp("flora"), SHARED_SETTINGS)
+    try:
+        yield running.start()
+        running.end()
+    finally:
+        running.destroy()
+
+
+@pytest.fixture
+def make_flora(tmp_path: Path, built_sdk: None, request: pytest.FixtureRequest) -> Iterator[StartFlora]:
+    """Makes floras of this test's own, not yet started: `make_flora({"API_PORT": "0"}).start()`."""
+    made: list[Any] = []
+
+    def make(settings: Mapping[str, str] = SHARED_SETTINGS, **more: Any) -> Any:
+        folder = tmp_path / f"flora{len(made)}"
+        folder.mkdir()
+        made.append(helper.RunningFlora(folder, settings, **more))
+        return made[-1]
+
+    yield make
+    for running in made:
+        running.end()
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., Any]:
+    """`wait_for(condition, within_s, what)`: the first truthy value."""
+    return helper.wait_for  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def refused() -> type[Exception]:
+    """What `flora.api` raises when the answer is an error."""
+    return helper.Refused  # type: ignore[no-any-return]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Shows the end of flora's own output with a failed test."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    for value in getattr(item, "funcargs", {}).values():
+        if isinstance(value, helper.RunningFlora):
+            report.sections.append(("flora's stderr", value.stderr_tail()))

@@ -1,0 +1,69 @@
+"""`kill -9` of one part after the other while the rest goes on: each is repaired, and guilds answer again."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
+
+ANSWERS_WITHIN_S = 10.0
+ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('echo ' + msg.content) })"
+
+
+@pytest.mark.parametrize(
+    "part", ["router", "gateway", "deployer", "compiler", "http", "log book", "cron", "simulated discord"]
+)
+def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work(broken_flora, wait_for, part):
+    guild = broken_flora.new_guild() if part != "simulated discord" else broken_flora.first_guild()
+    guild.deploy(ECHO)
+    assert guild.ask("before") == "echo before"
+    others = {pid: title for pid, title in broken_flora.processes().items() if title.startswith("flora: ")}
+
+    killed = broken_flora.kill(part)
+
+    wait_for(lambda: f"flora: {part}" in broken_flora.processes().values(), ANSWERS_WITHIN_S, f"{part} was not restarted")
+    assert broken_flora.pid(part) != killed
+    wait_for(lambda: _sim_answers(broken_flora), ANSWERS_WITHIN_S, "the simulated Discord does not answer")
+    assert guild.ask_until_answered("after", within_s=ANSWERS_WITHIN_S) == "echo after"
+    wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {part} was killed")
+    assert guild.ask_until_answered("still", within_s=ANSWERS_WITHIN_S) == "echo still"
+    assert broken_flora.launcher.poll() is None
+    assert others.items() - {(killed, f"flora: {part}")} <= broken_flora.processes().items(), "something else died too"
+
+
+def _sim_answers(flora) -> bool:
+    try:
+        return bool(flora.sim("GET", "/sim/guilds"))
+    except OSError:
+        return False
+
+
+def _deploys(guild) -> bool:
+    """503 and a closed connection are allowed while something is being restarted."""
+    try:
+        guild.deploy(ECHO)
+    except OSError:
+        return False
+    except Exception as exc:
+        if getattr(exc, "status", 0) in {503, 504}:
+            return False
+        raise
+    return True
+
+
+@pytest.mark.parametrize("program", ["postgres", "valkey-server"])
+def test_given_a_killed_server_when_it_is_repaired_then_a_deploy_works(broken_flora, wait_for, program):
+    guild = broken_flora.new_guild()
+    guild.deploy(ECHO)
+    before = broken_flora.server_pid(program)
+
+    os.kill(before, signal.SIGKILL)
+
+    assert guild.ask("meanwhile") == "echo meanwhile", "events do not need the servers"
+    wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {program} was killed")
+    assert broken_flora.server_pid(program) != before
+    kept = broken_flora.api("GET", f"/deployments/{guild.id}?include_bundle=true")
+    assert kept["bundle"] == ECHO

@@ -1,0 +1,93 @@
+"""`kill -9` of a worker: nothing runs twice, nothing that waited is lost, order is kept, and it is quick."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from flora.actors.routing import default_worker
+
+pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
+
+BACK_WITHIN_S = 3.0
+
+# "begin" is told before the loop starts, so that the test knows when to kill; the loop ends at the deadline, if nobody kills.
+HOLDS_ON_ONE = """
+on('messageCreate', async (msg) => {
+  if (msg.author.bot) return
+  await msg.reply('begin ' + msg.content)
+  if (msg.content === '1') { while (true) {} }
+})
+"""
+
+
+@pytest.fixture(scope="module")
+def guilds_of_worker_0(broken_flora):
+    broken_flora.unlimited()
+    ids = [guild_id for n in range(64) if default_worker(guild_id := str(900_000_000_000_000_000 + n), 2) == 0]
+    return broken_flora.new_guilds(ids[:6])
+
+
+@pytest.mark.scenario("T34")
+def test_given_a_running_event_when_its_worker_is_killed_then_it_is_not_run_again_and_those_behind_it_are(
+    broken_flora, guilds_of_worker_0, wait_for
+):
+    guild, neighbour = guilds_of_worker_0[:2]
+    guild.deploy(HOLDS_ON_ONE)
+    first = guild.say("1")
+    assert guild.reply_to(first) == "begin 1"
+    waiting = [guild.say(str(number)) for number in range(2, 8)]
+
+    broken_flora.kill("worker 0")
+    killed_s = time.monotonic()
+
+    pinged = neighbour.say("!ping")
+    assert neighbour.reply_to(pinged, within_s=BACK_WITHIN_S) == "Pong!"
+    for number, message_id in enumerate(waiting, start=2):
+        left_s = BACK_WITHIN_S - (time.monotonic() - killed_s)
+        assert guild.reply_to(message_id, within_s=max(0.0, left_s)) == f"begin {number}"
+    assert guild.said_by_bot(after=first) == [f"begin {number}" for number in range(1, 8)]
+    assert broken_flora.metrics()["events_died"] >= 1
+    assert any("the worker died while messageCreate was running" in line["message"] for line in guild.logs())
+
+
+def test_given_traffic_in_many_guilds_when_their_worker_is_killed_then_what_had_not_started_is_answered_in_order(
+    broken_flora, guilds_of_worker_0, wait_for
+):
+    guilds = guilds_of_worker_0[2:]
+    for guild in guilds:
+        guild.deploy("on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply(msg.content) })")
+    died_before = broken_flora.metrics()["events_died"]
+    accepted_before = broken_flora.metrics()["events_accepted"]
+    marks = {guild.id: guild.say("mark") for guild in guilds}
+
+    channels = [guild.channel_id for guild in guilds]
+    broken_flora.sim("POST", "/sim/burst", {"channels": channels, "count": 400, "content": "{i}"})
+    broken_flora.kill("worker 0")
+    last = {guild.id: guild.say("last") for guild in guilds}
+
+    for guild in guilds:
+        assert guild.reply_to(last[guild.id], within_s=10) == "last"
+    replies = {guild.id: [int(text) for text in guild.said_by_bot(marks[guild.id]) if text.isdigit()] for guild in guilds}
+    for numbers in replies.values():
+        assert len(numbers) == len(set(numbers)), "an event ran twice"
+    died = broken_flora.metrics()["events_died"] - died_before
+    answered = sum(len(numbers) for numbers in replies.values())
+    assert answered + died >= 400, "an event that had not started was lost"
+    assert broken_flora.metrics()["events_accepted"] > accepted_before
+
+
+def test_given_a_worker_that_dies_while_a_script_loads_then_the_deploy_fails_at_once_and_the_old_one_answers(
+    broken_flora, guilds_of_worker_0, refused
+):
+    guild = guilds_of_worker_0[0]
+    guild.deploy("on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('old') })")
+    started_s = time.monotonic()
+
+    with pytest.raises(refused) as caught:
+        guild.deploy("new Array(2 ** 27).fill(1.5)")  # ends the process: V8 takes it for a bug of its own
+
+    assert caught.value.status == 503
+    assert time.monotonic() - started_s < 10
+    assert guild.ask_until_answered("hello", within_s=10) == "old"
