@@ -36,7 +36,7 @@ class Client:
 
     def __init__(self, sim: RunningSimulator, session: aiohttp.ClientSession) -> None:
         self.sim = sim
-        self._session = session
+        self.session = session
 
     async def rest(self, method: str, path: str, body: Any = None, *, token: str | None = "", **options: Any) -> Answer:
         headers = dict(options.pop("headers", {}))
@@ -50,7 +50,7 @@ class Client:
     async def _send(self, method: str, url: str, body: Any, **options: Any) -> Answer:
         if body is not None:
             options["json"] = body
-        async with self._session.request(method, url, **options) as response:
+        async with self.session.request(method, url, **options) as response:
             raw = await response.read()
             is_json = response.content_type == "application/json" and raw
             return Answer(response.status, orjson.loads(raw) if is_json else raw, response.headers)

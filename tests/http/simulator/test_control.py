@@ -91,13 +91,13 @@ async def test_given_a_paced_burst_then_it_keeps_its_rate_and_tells_when_replies
 
     done = (await client.control("POST", "/sim/burst", body)).body
 
-    assert 0.09 < done["elapsed_s"] < 1.0
+    assert 0.09 < done["elapsed_s"] < 5.0
     assert (done["replies"], done["complete"]) == (0, False)
 
 
 async def test_given_an_open_page_then_it_sees_what_happens(client: Client) -> None:
     guild = client.sim.add_guild()
-    async with client._session.get(f"{client.sim.base_url}/sim/events?guild_id={guild.id}") as stream:
+    async with client.session.get(f"{client.sim.base_url}/sim/events?guild_id={guild.id}") as stream:
         assert (await stream.content.readline()).startswith(b": hello")
         client.sim.post(client.sim.add_guild("Other"), "elsewhere")
         client.sim.post(guild, "here")
