@@ -70,6 +70,7 @@ class Router(FloraActor):
         self._told_no_isolate: set[str] = set()
         self._held_since: float | None = None
         self._gateway_is_new = True
+        self._loads_to_confirm: list[tuple[Address, Ok]] = []
 
     def on_start(self, msg: Start) -> dict[str, Any]:
         self.guild_routes = GuildRoutes(msg.settings.runtime.max_workers)
@@ -249,12 +250,20 @@ class Router(FloraActor):
         if isinstance(reply, Ok):
             self._told_no_isolate.discard(guild_id)
             self._workers[worker].link.offer_all(self._lanes.release(guild_id))
-            value = {"worker": worker, **(reply.value or {})}
-            self.send(asker, Ok(req_id=msg.req_id, value=value, trace=msg.trace))
+            self._subscribe(worker, guild_id, tuple(reply.value["handlers"]))
+            value = {"worker": worker, "replaced": reply.value["replaced"]}
+            self._loads_to_confirm.append((asker, Ok(req_id=msg.req_id, value=value, trace=msg.trace)))
             return
         if guild_id in self._lanes and self._lanes[guild_id].held:
             self._forget(guild_id)
         self.send(asker, Failed(req_id=msg.req_id, code=reply.code, message=reply.message, details=reply.details))
+
+    def _confirm_loads(self) -> None:
+        """A load is done when the gateway knows what the guild listens to: an event right after it must not be lost."""
+        if self._loads_to_confirm and (self.peers.gateway is None or not len(self._gateway)):
+            confirmed, self._loads_to_confirm = self._loads_to_confirm, []
+            for asker, done in confirmed:
+                self.send(asker, done)
 
     def _forget(self, guild_id: GuildId) -> None:
         self._lanes.close(guild_id)
@@ -320,6 +329,7 @@ class Router(FloraActor):
         """Sends what each link has to say."""
         if not hasattr(self, "_logs"):
             return
+        self._confirm_loads()
         for end in self._workers.values():
             if end.address is not None and (batch := end.link.poll()) is not None:
                 self.send(end.address, self._dispatch_frame(end.link, batch))

@@ -293,7 +293,8 @@ class Worker(FloraActor):
             old.serving = False
             self._local.tell(old.address, CloseIsolate(limit_s=self.settings.runtime.dispatch_timeout_s))
         if resident.request is not None:
-            self.reply_ok(resident.request, resident.asker, {"replaced": old is not None})
+            value = {"replaced": old is not None, "handlers": resident.handlers}
+            self.reply_ok(resident.request, resident.asker, value)
             resident.request = None
 
     def _facts(self) -> dict[str, Any]:

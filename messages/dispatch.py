@@ -52,7 +52,7 @@ class WorkerFrame(Frame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadIsolate(Request):
-    """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool}.
+    """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool, "handlers": event names}.
 
     Failed: LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY; the old isolate goes on.
     """

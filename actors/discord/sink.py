@@ -14,6 +14,8 @@ from flora.actors.discord.payloads import DROPPABLE, PAYLOADS
 Row = tuple[str, str, str, int]
 """(guild id, script event name, payload as JSON text, µs since 1970 when it was read)."""
 
+EVERYTHING = "*"
+"""Event name of a script that brought its own dispatcher: it gets all there is."""
 MAX_BACKLOG = 50_000
 """Events that may wait for the router, ~40 MB; from here on messages are shed."""
 HEADROOM = 10_000
@@ -55,8 +57,9 @@ class EventSink:
                 guilds.clear()
         for guild_id, names in subscriptions:
             chosen = set(names)
+            everything = EVERYTHING in chosen
             for name, guilds in self._wanted.items():
-                if name in chosen:
+                if everything or name in chosen:
                     guilds.add(guild_id)
                 else:
                     guilds.discard(guild_id)

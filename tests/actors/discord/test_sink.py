@@ -40,6 +40,16 @@ def test_given_subscriptions_when_events_come_then_only_wanted_ones_are_queued_a
     assert sink.counts == {"accepted": 2, "not_wanted": 3, "no_guild": 1}
 
 
+def test_given_a_script_with_its_own_dispatcher_when_events_come_then_it_gets_them_all() -> None:
+    sink = EventSink(lambda: None)
+    sink.subscribe([("3", ["*"])])
+
+    sink.offer("messageCreate", message("3"))
+    sink.offer("messageDelete", deletion("3"))
+
+    assert len(sink.take(10)) == 2
+
+
 def test_given_a_new_subscription_when_it_names_a_guild_then_it_replaces_that_guilds_old_one() -> None:
     sink = EventSink(lambda: None)
     sink.subscribe([("3", ["messageCreate"]), ("4", ["messageCreate"])])
