@@ -69,6 +69,7 @@ class EventfdPort:
         self._write = ctypes.CDLL(None).eventfd_write
         self.callback = ctypes.cast(self._write, ctypes.c_void_p)
         self._epoll = select.epoll()
+        self._watched: set[int] = set()
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -78,6 +79,7 @@ class EventfdPort:
 
     def watch(self, channel: int) -> None:
         self._epoll.register(channel, select.EPOLLIN)
+        self._watched.add(channel)
 
     def read(self, channel: int) -> int:
         try:
@@ -98,7 +100,8 @@ class EventfdPort:
         os.eventfd_write(channel, 1)
 
     def close_channel(self, channel: int) -> None:
-        with contextlib.suppress(OSError):  # was not watched
+        if channel in self._watched:
+            self._watched.discard(channel)
             self._epoll.unregister(channel)
         os.close(channel)
 
