@@ -1,0 +1,117 @@
+"""Runs the benchmarks and keeps what they find: `scripts/bench` is the way in.
+
+scripts/bench              everything, under fifteen minutes
+scripts/bench --quick      everything, smaller, under two minutes
+scripts/bench --engine     the engine alone: time per event, cold start, memory of an idle guild
+scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from flora.messages.settings import MAX_WORKERS
+from flora.scripts import bench_chain, bench_report
+from flora.scripts.bench_processes import BenchFailed
+from flora.scripts.bench_systems import install_peers
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; gives the exit code."""
+    args = _parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    result: dict[str, Any] = {"machine": bench_report.machine(ROOT), "quick": args.quick}
+    _say("{cpu}, {cores} cores, {kernel}, Python {python}, commit {commit}".format(**result["machine"]))
+    if result["machine"]["load_before"] > 0.5:
+        _say("this machine is doing other work; the figures will suffer")
+    try:
+        if args.engine or not args.chain:
+            result["engine"] = _engine(args.quick)
+        if args.chain or not args.engine:
+            result["chain"] = _chain(args)
+    except BenchFailed as exc:
+        print(f"the benchmark failed: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    _keep(result, args.out)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures flora.")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer messages")
+    parser.add_argument("--engine", action="store_true", help="only the engine")
+    parser.add_argument("--chain", action="store_true", help="only the whole chain")
+    parser.add_argument("--workers", type=_workers, metavar="N", help="flora's workers (default: its own default)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the chain")
+    parser.add_argument("--guilds", type=int, nargs="+", metavar="N", help="sizes of the chain, rising")
+    parser.add_argument("--systems", nargs="+", choices=bench_chain.SYSTEMS, help="who is measured")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench-results", help="folder for the result file")
+    return parser
+
+
+def _workers(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"must be 1 to {MAX_WORKERS}")
+    return number
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt  # unwinds through every block that cleans up
+
+
+def _engine(quick: bool) -> Any:
+    """The engine's own benchmark, in its own process; it prints its table."""
+    with tempfile.TemporaryDirectory(prefix="flora-bench-") as folder:
+        file = Path(folder) / "engine.json"
+        command = [sys.executable, "-m", "flora.scripts.bench_engine", "--json", str(file), *["--quick"] * quick]
+        if subprocess.run(command, check=False).returncode != 0:
+            raise BenchFailed("the engine's part ended with an error, see above")
+        return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _chain(args: argparse.Namespace) -> dict[str, Any]:
+    plan = bench_chain.QUICK if args.quick else bench_chain.Plan()
+    chosen = {
+        "rounds": args.rounds,
+        "workers": args.workers,
+        "guilds": tuple(sorted(args.guilds or ())),
+        "systems": tuple(args.systems or ()),
+    }
+    plan = replace(plan, **{name: value for name, value in chosen.items() if value})
+    if "discord.js" in plan.systems:
+        install_peers()
+    found = bench_chain.measure(plan, _say)
+    print(f"\n{bench_report.chain_tables(found)}\n", flush=True)
+    return found
+
+
+def _keep(result: dict[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = result["machine"]["date"][:19].replace(":", "").replace("-", "")
+    file = folder / f"{stamp}-{result['machine']['commit'] or 'no-commit'}.json"
+    file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _say(f"written to {file}")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

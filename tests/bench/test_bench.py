@@ -1,0 +1,65 @@
+"""That the benchmark runs, on the smallest plan: figures are for people, not for assertions."""
+
+from __future__ import annotations
+
+import pytest
+
+from flora.scripts import bench_chain, bench_report
+from flora.scripts.bench_processes import BenchFailed, Sandbox, processes_under
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("system", ["flora", "disnake"])
+def test_given_the_smallest_plan_when_a_system_is_measured_then_every_message_was_handled(system: str) -> None:
+    plan = bench_chain.Plan(
+        rounds=1, guilds=(1, 2), replies_s=0.1, events=300, latency_s=0.5, systems=(system,), workers=2
+    )
+
+    found = bench_chain.measure(plan, lambda _: None)
+
+    for size in ("1", "2"):
+        figures = found["medians"][system]["guilds"][size]
+        assert [figures[load]["lost"] for load in ("replies", "events", "latency")] == [0, 0, 0]
+        assert figures["replies"]["per_s"] > 0
+        assert figures["events"]["per_s"] > 0
+        assert figures["latency"]["p50_ms"] > 0
+    assert system in bench_report.chain_tables(found)
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(60)
+def test_given_a_process_that_never_gets_ready_when_the_block_is_left_then_it_and_its_folder_are_gone() -> None:
+    with Sandbox() as sandbox:
+        folder = sandbox.folder
+        sleeper = sandbox.start("sleeper", ["sleep", "60"], {})
+        with pytest.raises(BenchFailed, match="did not get ready"):
+            sleeper.line("ready", 0.1)
+
+    assert not folder.exists()
+    assert processes_under(folder) == {}
+
+
+def test_given_rounds_of_two_systems_when_summed_up_then_each_figure_is_the_median_of_its_own() -> None:
+    rounds = [
+        {"system": "flora", "round": n, "guilds": {"100": {"events": {"per_s": per_s}}}}
+        for n, per_s in enumerate((3, 1, 2))
+    ] + [{"system": "disnake", "round": 1, "guilds": {"100": {"events": {"per_s": 4}}}, "start_s": None}]
+
+    found = bench_chain.medians(rounds)
+
+    assert found["flora"] == {"guilds": {"100": {"events": {"per_s": 2}}}}
+    assert found["disnake"]["guilds"]["100"]["events"]["per_s"] == 4
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(60.0, "reached"), (59.0, "NOT reached")])
+def test_given_a_goal_of_0_6_when_the_peer_has_100_then_60_reach_it(ours: float, verdict: str) -> None:
+    chain = {
+        "medians": {
+            name: {"guilds": {"100": {"events": {"per_s": per_s}}}}
+            for name, per_s in (("flora", ours), ("disnake", 100.0))
+        }
+    }
+    goal = bench_report.Goal("events", "events", "per_s", 0.6, True)
+
+    assert (goal.line(chain) or "").endswith(f"  {verdict}")
