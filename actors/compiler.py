@@ -107,7 +107,7 @@ class Compiler(FloraActor):
         gave_up = False
         while True:
             try:
-                job = self._jobs.get(timeout=None if compiler.is_warm or gave_up else WARM_UP_AFTER_S)
+                job = self._jobs.get(timeout=None if compiler.is_warm() or gave_up else WARM_UP_AFTER_S)
             except queue.Empty:
                 gave_up = not _warm_up(compiler)
                 continue

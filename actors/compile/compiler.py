@@ -41,6 +41,7 @@ COMPILE_LIMIT_S = 30.0  # for one project; 200 files take 2–4 s
 CACHE_CHARS = 48_000_000  # rewritten modules kept, least recently used first out
 _LAST_EXPORTS = re.compile(r"(?:^|[;}\s])(export\s*\{[^{}]*\}\s*;?\s*)\Z")
 _EXPORTS_CHARS = 65_536  # how far from the end it is looked for
+_HEAP_KEPT_BYTES = 200 * 1024 * 1024  # 200 files leave about 100 MB
 _WARM_UP_RUNS = 3  # of 20 KB each; more gains nothing
 _BUNDLE = "bundle.js"
 _MODULE_WORD = re.compile(r"\b(?:import|export)\b")
@@ -84,7 +85,6 @@ class ScriptCompiler:
         for run in range(_WARM_UP_RUNS):
             self._transform_now(".ts", f"{sample}\nexport const run: number = {run}", False, ends_at)
 
-    @property
     def is_warm(self) -> bool:
         """Whether the next request finds TypeScript loaded."""
         return self._isolate is not None
@@ -107,9 +107,17 @@ class ScriptCompiler:
         """
         ends_at = time.monotonic() + self._limit_s
         base_url = f"file:///guild/{request.guild_id}/"
-        if request.bundle is not None:
-            return self._compile_bundle(request.bundle, request.source_map, base_url, ends_at)
-        return self._compile_files(request.entry, request.files or (), base_url, ends_at)
+        try:
+            if request.bundle is not None:
+                return self._compile_bundle(request.bundle, request.source_map, base_url, ends_at)
+            return self._compile_files(request.entry, request.files or (), base_url, ends_at)
+        finally:
+            self._let_go_if_large()
+
+    def _let_go_if_large(self) -> None:
+        """V8 gives memory back only when it collects, and an idle isolate does not."""
+        if self._isolate is not None and self._isolate.heap_bytes() > _HEAP_KEPT_BYTES:
+            self.close()
 
     # Projects
 

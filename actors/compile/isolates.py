@@ -154,6 +154,10 @@ class TypeScriptIsolate:
             self._box[0] = None
         return cast("dict[str, Any]", json.loads(str(answer)))
 
+    def heap_bytes(self) -> int:
+        """Memory that its heap holds."""
+        return int(self._racer.heap_stats()["total_physical_size"])
+
     def close(self) -> None:
         """Lets the isolate go, without waiting."""
         self._isolate.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,8 @@ def stack_of(v8: None) -> Callable[[str], str]:
 def _run(script: str) -> tuple[list[str], str]:
     with MiniRacer() as racer:
         racer.eval(_HOST)
-        racer.eval("globalThis")["script"] = racer.eval(_RUN % script, timeout_sec=10)
+        scope: Any = racer.eval("globalThis")
+        scope["script"] = racer.eval(_RUN % script, timeout_sec=10)
         racer.eval(
             "globalThis.stack = '';"
             "script().catch((error) => { out.push(`failed: ${error.message}`); stack = String(error.stack) }); 0",
@@ -128,11 +129,11 @@ def _run(script: str) -> tuple[list[str], str]:
 
 
 @pytest.fixture(scope="session")
-def run_in_node(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[Mapping[str, str]]], Any]:
+def run_in_node(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[Mapping[str, str]]], Any]:
     """Runs projects as real modules, all in one process; gives what each logged. Skips where there is no node."""
     node = shutil.which("node")
 
-    def run(projects: list[Mapping[str, str]]) -> Any:
+    def run(projects: Sequence[Mapping[str, str]]) -> Any:
         if node is None:
             pytest.skip("no node to compare with")
         root = tmp_path_factory.mktemp("node")

@@ -10,7 +10,24 @@ from typing import Any
 
 import pytest
 
+from flora.actors.compiler import MAX_WAITING, Compiler
+from flora.messages.deployment import Compile
+from flora.messages.errors import MailboxFull
+from flora.messages.ids import GuildId, ReqId
+
 pytestmark = pytest.mark.service
+
+
+def test_given_a_full_line_when_asked_then_refused() -> None:
+    compiler = Compiler()
+    request = Compile(
+        req_id=ReqId("1"), guild_id=GuildId("42"), entry="main.ts", files=None, bundle="1", source_map=None
+    )
+    for _ in range(MAX_WAITING + 1):  # one of them runs
+        compiler.receiveMsg_Compile(request, None)
+
+    with pytest.raises(MailboxFull):
+        compiler.receiveMsg_Compile(request, None)
 
 
 @pytest.fixture(scope="module")

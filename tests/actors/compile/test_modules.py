@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -181,12 +181,12 @@ def test_projects_log_what_they_should(name: str, compile_files: CompileFiles, r
     assert run_script(compile_files(files, entry="main.js").script) == expected
 
 
-def test_node_agrees_with_what_they_should_log(run_in_node: Callable[[list[Mapping[str, str]]], Any]) -> None:
+def test_node_agrees_with_what_they_should_log(run_in_node: Callable[[Sequence[Mapping[str, str]]], Any]) -> None:
     assert run_in_node([files for files, _ in PROJECTS.values()]) == [expected for _, expected in PROJECTS.values()]
 
 
 def test_given_random_projects_when_run_then_as_in_node(
-    compile_files: CompileFiles, run_script: Run, run_in_node: Callable[[list[Mapping[str, str]]], Any]
+    compile_files: CompileFiles, run_script: Run, run_in_node: Callable[[Sequence[Mapping[str, str]]], Any]
 ) -> None:
     """Cycles, late bindings, awaits and failures in graphs nobody thought of. 1,700 others agreed when this was written."""
     projects = [_random_project(random.Random(seed)) for seed in range(60)]
