@@ -117,6 +117,7 @@ async def _save_after_changes(sim: Simulator) -> None:
 async def _say_goodbye(app: web.Application) -> None:
     """Ends the gateway's websockets and the page's streams, which would otherwise hold up the shutdown."""
     sim = app[SIMULATOR]
+    sim.save()  # first: whoever stops us may not wait for clients that take their time
     sim.hub.emit(events.GOODBYE, {})
     for connection in sim.connections():
         connection.close(1001, "Going away.")

@@ -18,7 +18,7 @@ from flora.http.simulator.interactions import COMMAND, COMPONENT, Interaction
 from flora.http.simulator.model import Channel, Guild
 from flora.http.simulator.simulator import Simulator
 
-SHUTDOWN_LIMIT_S = 2.0
+SHUTDOWN_LIMIT_S = 0.5  # for clients that do not answer the goodbye
 
 
 class RunningSimulator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,21 @@ async def test_given_a_snapshot_when_started_again_then_guilds_messages_and_reac
     assert kept[-1]["reactions"][0]["count"] == 2
     assert int(client.sim.simulator.world.ids.next()) > int(last_id)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_given_a_client_that_does_not_answer_when_stopping_then_it_ends_soon_and_has_saved(
+    lab: Lab, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.json"
+    client = await lab.start(snapshot_path=path)
+    await (await lab.gateway(client)).identify()  # and from here on it reads nothing
+    client.sim.add_guild("Saved")
+    started = time.monotonic()
+
+    await client.sim.close()
+
+    assert time.monotonic() - started < 3.0
+    assert b"Saved" in path.read_bytes()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"version": 99}', b'{"version": 1}'])
