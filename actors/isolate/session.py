@@ -87,7 +87,7 @@ class IsolateSession:
         self._answers: list[str] = []
         self._controls: list[list[Any]] = []
         self._rescue: Rescue | None = None
-        self._victim = 0
+        self._victim = 0  # the event whose run is being ended
         self._last_started = 0  # what the recorder said last; a closed isolate's page is empty
         self._phase_since_s = 0.0
         self._wake_at_s: float | None = None
@@ -339,7 +339,7 @@ class IsolateSession:
             return
         if isolate.busy:
             if now_s - self._run_began_s(isolate) > limit_s:
-                self._victim = self._started_seq()
+                self._victim = isolate.progress().running_seq or self._started_seq()
                 self._rescue = Rescue(isolate, now_s)
                 self._poll_rescue(now_s)
         elif self._runs.overdue(now_s, limit_s):

@@ -279,6 +279,22 @@ def test_given_a_loop_with_nothing_behind_it_when_it_is_ended_then_it_timed_out_
     assert b.rebuilt == 0
 
 
+def test_given_an_event_that_spins_after_waiting_when_a_later_one_has_started_then_the_spinning_one_is_blamed(bench):
+    b = bench(dispatch_timeout_s=1)
+    b.answer_calls = False
+    b.deploy(
+        "on('messageCreate', async (c) => { await c.reply(c.msg.content);"
+        " if (c.msg.content === 'first') new Array(1).fill(0).forEach(() => { while (true) {} }) })"
+    )
+
+    b.send(1, "first", "second")
+    b.until(lambda: len(b.calls) == 2)
+    b.sessions[1].answered([(b.calls[0][0], True, "{}")])
+    b.until_done(1)
+
+    assert b.done[1] == Outcome.TIMED_OUT
+
+
 @pytest.mark.scenario("T26")
 def test_given_a_spinning_guild_when_another_gets_an_event_then_it_answers_meanwhile(bench):
     b = bench(dispatch_timeout_s=5)
