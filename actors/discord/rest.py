@@ -1,7 +1,9 @@
 """Runs the REST calls of guild scripts: fair between guilds, limited per guild, each with a definite end.
 
-A guild has at most `guild_concurrency` calls under way; the rest wait in its own queue, in order. A lane runs one call
-after another while there are any, so a busy guild costs no task per call.
+A guild has at most `guild_concurrency` calls under way, each in another rate-limit bucket: within one, disnake would make
+them wait for each other anyway, and a channel that is limited must not hold up the guild's other calls. What waits is
+taken bucket by bucket in turn, in order within each. A lane runs one call after another while there are any, so a busy
+guild costs no task per call.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any
 import orjson
 
 from flora.actors.discord.http import DiscordRest, RequestBroke, broken
-from flora.actors.discord.routes import shown
+from flora.actors.discord.routes import bucket_of, shown
 from flora.actors.discord.scope import Authoriser
 from flora.messages.errors import BugError, DiscordError, DiscordRateLimited, FloraError
 
@@ -51,9 +53,13 @@ def error_json(error: FloraError) -> str:
 
 
 @dataclass(slots=True)
-class _Lane:
-    waiting: deque[tuple[str, Call]] = field(default_factory=deque)
-    running: int = 0
+class _Guild:
+    """Calls of one guild."""
+
+    buckets: dict[str, deque[tuple[str, Call]]] = field(default_factory=dict)  # with calls waiting, or one under way
+    turn: deque[str] = field(default_factory=deque)  # buckets with calls waiting and none under way
+    lanes: int = 0
+    waiting: int = 0
 
 
 class RestExecutor:
@@ -74,7 +80,7 @@ class RestExecutor:
         self._deliver = deliver
         self._guild_concurrency = max(1, guild_concurrency)
         self._max_waiting = max_waiting
-        self._lanes: dict[str, _Lane] = {}
+        self._guilds: dict[str, _Guild] = {}
         self._waiting: set[tuple[str, int]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -91,20 +97,30 @@ class RestExecutor:
             calls: Rows of a RestFrame.
         """
         for call in calls:
-            lane = self._lanes.get(call[1])
-            if lane is None:
-                lane = self._lanes[call[1]] = _Lane()
-            if len(lane.waiting) >= self._max_waiting:
+            guild = self._guilds.get(call[1])
+            if guild is None:
+                guild = self._guilds[call[1]] = _Guild()
+            if guild.waiting >= self._max_waiting:
                 text = f"{shown(call[2], call[3])}: {self._max_waiting} calls of this guild are waiting already"
-                self._refuse(origin, call, DiscordRateLimited(text))
-                continue
-            lane.waiting.append((origin, call))
-            self._waiting.add((origin, call[0]))
-            if lane.running < self._guild_concurrency:
-                lane.running += 1
-                task = asyncio.create_task(self._run(call[1], lane))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._deliver(origin, (call[0], False, error_json(DiscordRateLimited(text))))
+            else:
+                self._queue(guild, origin, call)
+
+    def _queue(self, guild: _Guild, origin: str, call: Call) -> None:
+        guild.waiting += 1
+        self._waiting.add((origin, call[0]))
+        bucket = bucket_of(call[2], call[3])
+        queue = guild.buckets.get(bucket)
+        if queue is not None:
+            queue.append((origin, call))
+            return
+        guild.buckets[bucket] = deque([(origin, call)])
+        guild.turn.append(bucket)
+        if guild.lanes < self._guild_concurrency:
+            guild.lanes += 1
+            task = asyncio.create_task(self._run(call[1], guild))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def cancel(self, origin: str, call_ids: Iterable[int]) -> None:
         """Drops calls that have not left, without a result. Those under way go on."""
@@ -128,22 +144,25 @@ class RestExecutor:
             log.warning("REST calls left behind", extra={"action": "rest_abandoned", "count": self.unfinished})
         return self.unfinished
 
-    def _refuse(self, origin: str, call: Call, error: FloraError) -> None:
-        self._deliver(origin, (call[0], False, error_json(error)))
-
-    async def _run(self, guild_id: str, lane: _Lane) -> None:
-        waiting = self._waiting
+    async def _run(self, guild_id: str, guild: _Guild) -> None:
+        """One lane: a call of the bucket whose turn it is, until no bucket waits for its turn."""
         try:
-            while lane.waiting:
-                origin, call = lane.waiting.popleft()
-                waiting = self._waiting
-                if (origin, call[0]) in waiting:
-                    waiting.discard((origin, call[0]))
+            while guild.turn:
+                bucket = guild.turn.popleft()
+                origin, call = guild.buckets[bucket].popleft()
+                guild.waiting -= 1
+                key = (origin, call[0])
+                if key in self._waiting:  # else it was cancelled
+                    self._waiting.discard(key)
                     self._deliver(origin, await self._execute(call))
+                if guild.buckets[bucket]:
+                    guild.turn.append(bucket)
+                else:
+                    del guild.buckets[bucket]
         finally:
-            lane.running -= 1
-            if not lane.running and not lane.waiting and self._lanes.get(guild_id) is lane:
-                del self._lanes[guild_id]
+            guild.lanes -= 1
+            if not guild.lanes and not guild.buckets and self._guilds.get(guild_id) is guild:
+                del self._guilds[guild_id]
 
     async def _execute(self, call: Call) -> Result:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
@@ -10,6 +11,8 @@ from typing import Any
 import orjson
 
 from flora.actors.discord.payloads import DROPPABLE, PAYLOADS
+
+log = logging.getLogger(__name__)
 
 Row = tuple[str, str, str, int]
 """(guild id, script event name, payload as JSON text, µs since 1970 when it was read)."""
@@ -40,6 +43,7 @@ class EventSink:
         self._rows: deque[Row] = deque()
         self._wanted: dict[str, set[str]] = {name: set() for name in PAYLOADS}
         self._awake = False
+        self._shedding = False
         self._open = True
 
     def __len__(self) -> int:
@@ -81,9 +85,15 @@ class EventSink:
         elif guild_id not in self._wanted[name]:
             self.counts["not_wanted"] += 1
         elif len(self._rows) >= self._max_backlog and (name in DROPPABLE or len(self._rows) >= self._ceiling):
-            self.counts["shed"] += 1
+            self._shed(name)
         else:
             self.push(guild_id, name, raw)
+
+    def _shed(self, name: str) -> None:
+        self.counts["shed"] += 1
+        if not self._shedding:
+            self._shedding = True
+            log.warning("events are shed: the router is behind", extra={"action": "events_shed", "event": name})
 
     def push(self, guild_id: str, name: str, raw: dict[str, Any]) -> None:
         """Maps, encodes and queues one dispatch whoever wants it. On the loop."""
@@ -104,5 +114,6 @@ class EventSink:
     def take(self, most: int) -> list[Row]:
         """The oldest events, at most `most`, in order. On the actor's thread."""
         self._awake = False  # first: an event queued from here on wakes again
+        self._shedding = False
         rows = self._rows
         return [rows.popleft() for _ in range(min(most, len(rows)))]

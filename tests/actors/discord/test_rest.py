@@ -181,6 +181,29 @@ async def test_given_a_slow_guild_when_others_call_then_they_are_not_delayed(mak
     await eventually.soon(lambda: rig.executor.unfinished == 0)
 
 
+async def test_given_a_held_up_bucket_when_the_guild_calls_others_then_they_go_on_and_order_within_each_stays(
+    make_rig: Any, eventually: Any
+) -> None:
+    rig = await make_rig()
+    gate = asyncio.Event()
+
+    async def wait(_: web.Request) -> web.Response:
+        await gate.wait()
+        return reply({})
+
+    rig.discord.answers["POST /guilds/3/held"] = wait
+    for number in range(10):
+        rig.call(number, "3", "POST", "/guilds/3/held")
+    for number in range(100, 110):
+        rig.call(number, "3", "POST", "/guilds/3/free")
+
+    await eventually.soon(lambda: len(rig.results) == 10)
+    assert rig.order == list(range(100, 110))
+    gate.set()
+    await eventually.soon(lambda: len(rig.results) == 20)
+    assert rig.order[10:] == list(range(10))
+
+
 async def test_given_calls_of_one_guild_one_at_a_time_when_run_then_they_leave_in_order(
     make_rig: Any, eventually: Any
 ) -> None:
