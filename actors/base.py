@@ -63,7 +63,7 @@ class FloraActor(Actor):
         self._bridge_open = False
         self._watched: list[int] = []
         self._handlers: dict[type, Callable[[Any, Address], Any]] = {}
-        self._asked: dict[ReqId, OnReply] = {}
+        self._asked: dict[ReqId, tuple[OnReply, Address | None]] = {}
         self._timers: dict[int, Callable[[], None]] = {}
         self._timer_ids = itertools.count(1)
         self._req_ids = (ReqId(f"{self.incarnation}/{number}") for number in itertools.count(1))
@@ -110,13 +110,18 @@ class FloraActor(Actor):
     def ask(self, to: Address | None, request: Request, on_reply: OnReply, limit_s: float = 30) -> ReqId:
         """Sends a request; `on_reply` is called exactly once, with `Failed(TIMED_OUT)` when no reply came in time."""
         req_id = next(self._req_ids)
-        self._asked[req_id] = on_reply
+        self._asked[req_id] = (on_reply, to)
         if limit_s:
             kind = type(request).__name__
             late = TimedOut(f"no answer to {kind} within {limit_s:g} s", request=kind, limit_s=limit_s)
             self.after(limit_s, lambda: self._settle(late.as_failed(req_id)))
         self.tell(to, replace(request, req_id=req_id, reply_to=None))
         return req_id
+
+    def give_up_on(self, peer: Address, error: FloraError) -> None:
+        """Answers every question to a peer that is gone with `error`, instead of waiting for the limit."""
+        for req_id in [req_id for req_id, (_, whom) in self._asked.items() if whom == peer]:
+            self._settle(error.as_failed(req_id))
 
     def reply_ok(self, request: Request, sender: Address | None, value: Any = None) -> None:
         """Answers a request with `Ok`. `sender` may be None for a deferred Start or Drain, which know where they came from."""
@@ -180,9 +185,9 @@ class FloraActor(Actor):
         log.error("no handler for %s", type(msg).__name__, extra={"action": "unknown_message"})
 
     def _settle(self, reply: Ok | Failed) -> None:
-        on_reply = self._asked.pop(reply.req_id, None)
-        if on_reply is not None:
-            on_reply(reply)
+        asked = self._asked.pop(reply.req_id, None)
+        if asked is not None:
+            asked[0](reply)
         elif not (self._bridge_open and self.bridge.answered(reply)):
             log.debug("late reply", extra={"action": "late_reply", "req_id": reply.req_id})
 

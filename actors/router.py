@@ -25,6 +25,7 @@ from flora.messages.dispatch import (
     WorkerExited,
     WorkerFrame,
 )
+from flora.messages.errors import Unavailable, WorkerGone
 from flora.messages.gateway import GatewayControl, GatewayFrame
 from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.lifecycle import Peers, ReadMetrics, Start
@@ -38,6 +39,7 @@ HOLD_BACK_S = (
 )
 HOLD_BACK_CHECK_S = 0.02
 RELOAD_LIMIT_S = 120.0
+RELOAD_AGAIN_S = 1.0  # pause before a reload that failed as a whole (the deployer died, storage is down) is tried again
 
 Subscription = tuple[str, tuple[str, ...]]
 
@@ -70,6 +72,8 @@ class Router(FloraActor):
         self._told_no_isolate: set[str] = set()
         self._held_since: float | None = None
         self._gateway_is_new = True
+        self._tried_again: set[ReqId] = set()  # restores that a worker's death cut short once
+        self._reloading: set[GuildId] = set()  # a reload of theirs is under way
         self._loads_to_confirm: list[tuple[Address, Ok]] = []
 
     def on_start(self, msg: Start) -> dict[str, Any]:
@@ -87,6 +91,8 @@ class Router(FloraActor):
             self._gateway.take_back()
             self._gateway_is_new = True
             self._gateway.offer_all(self._subscriptions.items())
+        if self.peers.deployer is not None and peers.deployer != self.peers.deployer:
+            self.give_up_on(self.peers.deployer, Unavailable("the deployer died meanwhile"))
         if peers.log_book != self.peers.log_book:
             again = self._logs.moved(peers.log_book)
             if again is not None:
@@ -108,11 +114,12 @@ class Router(FloraActor):
         end = self._workers.get(worker)
         if end is None:
             return
-        end.address = None
+        address, end.address = end.address, None
         end.link.take_back()
         started = last_started(Path(msg.recorder)) if msg.recorder else {}
         for salvage in self._lanes.worker_died(worker, started):
             self._tell_of_death(salvage)
+        self.give_up_on(address, WorkerGone("the worker died meanwhile"))
 
     def _tell_of_death(self, salvage: Salvage) -> None:
         for _, _, name, _ in salvage.failed:
@@ -127,9 +134,13 @@ class Router(FloraActor):
         parked, end.parked = end.parked, []
         for request, asker in parked:
             self._load(request, asker, worker, end)
-        waiting = {request.guild_id for request, _ in parked}
-        guilds = tuple(g for g in self._lanes.of_worker(worker) if self._lanes[g].held and g not in waiting)
+        waiting = {request.guild_id for request, _ in parked if request.restore}
+        self._reload(tuple(g for g in self._lanes.of_worker(worker) if self._lanes[g].held and g not in waiting))
+
+    def _reload(self, guilds: tuple[GuildId, ...]) -> None:
+        guilds = tuple(g for g in guilds if g in self._lanes and self._lanes[g].held)
         if guilds:
+            self._reloading.update(guilds)
             self.ask(
                 self.peers.deployer,
                 ReloadGuilds(req_id=ReqId(""), guild_ids=guilds),
@@ -141,7 +152,9 @@ class Router(FloraActor):
         """Guilds that have no deployment any more, or whose deployment no longer loads, lose their lane."""
         if isinstance(reply, Failed):
             log.error("guilds not reloaded: %s", reply.message, extra={"guilds": len(guilds)})
+            self.after(RELOAD_AGAIN_S, lambda: self._reload(guilds))
             return
+        self._reloading.difference_update(guilds)
         for guild_id in guilds:
             if guild_id in self._lanes and self._lanes[guild_id].held and guild_id not in self._loading():
                 self._forget(guild_id)
@@ -254,9 +267,23 @@ class Router(FloraActor):
             value = {"worker": worker, "replaced": reply.value["replaced"]}
             self._loads_to_confirm.append((asker, Ok(req_id=msg.req_id, value=value, trace=msg.trace)))
             return
-        if guild_id in self._lanes and self._lanes[guild_id].held:
+        if reply.code == WorkerGone.code and msg.restore and msg.req_id not in self._tried_again:
+            # Once more in the next worker. Not a deploy: its script may be what ended this one, and the stored one is reloaded.
+            self._tried_again.add(msg.req_id)
+            self._workers[worker].parked.append((msg, asker))
+            return
+        self._tried_again.discard(msg.req_id)
+        if self._is_over(msg, reply):
             self._forget(guild_id)
         self.send(asker, Failed(req_id=msg.req_id, code=reply.code, message=reply.message, details=reply.details))
+
+    def _is_over(self, msg: LoadGuild, failed: Failed) -> bool:
+        """Whether a failed load leaves the guild with nothing that runs or will be loaded again."""
+        if msg.guild_id not in self._lanes or not self._lanes[msg.guild_id].held:
+            return False
+        if failed.code == WorkerGone.code:
+            return msg.restore  # it ended two workers, or had the bad luck to be there
+        return msg.guild_id not in self._reloading
 
     def _confirm_loads(self) -> None:
         """A load is done when the gateway knows what the guild listens to: an event right after it must not be lost."""

@@ -210,8 +210,12 @@ class Runtime(FloraActor):
                 child.state = "stopped"
             return
         log.error("%s died", child.name, extra={"action": "child_died"})
+        was_starting = child.state == "starting"
         child.address = None
         self._withdraw(child)
+        if was_starting:  # whoever waits for its start decides: the boot ends, a restart is tried again
+            self.give_up_on(address, Unavailable("it died"))
+            return
         if child.worker_id is not None:
             recorder = (child.facts or {}).get("recorder", "")
             self.tell(self.peers.router, WorkerExited(worker_id=child.worker_id, recorder=recorder))
