@@ -43,7 +43,9 @@ class Guild:
 
     def messages(self, after: str = "0") -> list[JsonObject]:
         """Messages in the channel, oldest first."""
-        found: list[JsonObject] = self.flora.sim("GET", f"/sim/channels/{self.channel_id}/messages?limit=1000&after={after}")
+        found: list[JsonObject] = self.flora.sim(
+            "GET", f"/sim/channels/{self.channel_id}/messages?limit=1000&after={after}"
+        )
         return found
 
     def said_by_bot(self, after: str = "0") -> list[str]:
@@ -116,7 +118,9 @@ class RunningFlora:
     def __init__(self, folder: Path, environ: Mapping[str, str], command: tuple[str, ...] = (*FLORA, "up")) -> None:
         self.folder = folder
         self._command = command
-        self._settings = {"API_PORT": "0", "API_ADDRESS": "127.0.0.1", "API_OPERATOR_SECRET": OPERATOR_SECRET} | dict(environ)
+        self._settings = {"API_PORT": "0", "API_ADDRESS": "127.0.0.1", "API_OPERATOR_SECRET": OPERATOR_SECRET} | dict(
+            environ
+        )
         self._process: subprocess.Popen[bytes] | None = None
         self.stdout_path, self.stderr_path = folder / "stdout", folder / "stderr"
         self.url = ""
@@ -215,9 +219,17 @@ class RunningFlora:
 
     def server_pid(self, program: str) -> int:
         """The main process of an embedded server, `postgres` or `valkey-server`."""
-        found = [pid for pid, title in self.processes().items() if Path(title.split()[0]).name == program]
+        found = self._servers(program)
         assert found, f"{program} not among {self.processes()}"
         return min(found, key=_started_at)
+
+    def has_server(self, program: str, *, other_than: int) -> bool:
+        """Whether an embedded server runs again."""
+        found = self._servers(program)
+        return bool(found) and other_than not in found
+
+    def _servers(self, program: str) -> list[int]:
+        return [pid for pid, title in self.processes().items() if Path(title.split()[0]).name == program]
 
     def kill(self, title: str) -> int:
         """`kill -9` of an actor's process; gives its id."""
@@ -259,7 +271,13 @@ class RunningFlora:
         """Runs a flora command in the folder, logged in through the environment."""
         environ = self.environ() | {"FLORA_API_URL": f"{self.url}/api", "FLORA_TOKEN": self._token}
         return subprocess.run(
-            [*FLORA, *args], cwd=cwd or self.folder, env=environ, capture_output=True, text=True, timeout=60, check=False
+            [*FLORA, *args],
+            cwd=cwd or self.folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
 
     # Guilds
@@ -277,7 +295,11 @@ class RunningFlora:
         made = [self.sim("POST", "/sim/guilds", {"id": guild_id} if guild_id else {}) for guild_id in ids]
         guilds = [Guild(self, described) for described in made]
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda guild: wait_for(lambda: _deployed(guild), within_s, f"no starter in {guild.id}"), guilds))
+            list(
+                pool.map(
+                    lambda guild: wait_for(lambda: _deployed(guild), within_s, f"no starter in {guild.id}"), guilds
+                )
+            )
         return guilds
 
 
@@ -322,7 +344,10 @@ def _living() -> Iterator[tuple[int, str]]:
         with suppress(OSError):
             state = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
             if state not in {"Z", "X"}:
-                yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                yield (
+                    int(entry.name),
+                    (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip(),
+                )
 
 
 def _works_below(pid: int, folder: Path) -> bool:

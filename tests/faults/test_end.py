@@ -13,7 +13,9 @@ pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 def test_given_ctrl_c_while_a_script_spins_then_nothing_is_left_after_five_seconds(make_flora, wait_for):
     flora = make_flora().start()
     guild = flora.new_guild()
-    guild.deploy("on('messageCreate', async (msg) => { if (msg.author.bot) return; await msg.reply('x'); while (true) {} })")
+    guild.deploy(
+        "on('messageCreate', async (msg) => { if (msg.author.bot) return; await msg.reply('x'); while (true) {} })"
+    )
     assert guild.ask("spin") == "x"
     began_s = time.monotonic()
 

@@ -10,6 +10,7 @@ import pytest
 pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 
 ANSWERS_WITHIN_S = 10.0
+RECONNECTS_WITHIN_S = 30.0  # disnake tries again after growing, random pauses
 ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('echo ' + msg.content) })"
 
 
@@ -24,10 +25,13 @@ def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work
 
     killed = broken_flora.kill(part)
 
-    wait_for(lambda: f"flora: {part}" in broken_flora.processes().values(), ANSWERS_WITHIN_S, f"{part} was not restarted")
+    wait_for(
+        lambda: f"flora: {part}" in broken_flora.processes().values(), ANSWERS_WITHIN_S, f"{part} was not restarted"
+    )
     assert broken_flora.pid(part) != killed
     wait_for(lambda: _sim_answers(broken_flora), ANSWERS_WITHIN_S, "the simulated Discord does not answer")
-    assert guild.ask_until_answered("after", within_s=ANSWERS_WITHIN_S) == "echo after"
+    within_s = RECONNECTS_WITHIN_S if part == "simulated discord" else ANSWERS_WITHIN_S
+    assert guild.ask_until_answered("after", within_s=within_s) == "echo after"
     wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {part} was killed")
     assert guild.ask_until_answered("still", within_s=ANSWERS_WITHIN_S) == "echo still"
     assert broken_flora.launcher.poll() is None
@@ -64,6 +68,6 @@ def test_given_a_killed_server_when_it_is_repaired_then_a_deploy_works(broken_fl
 
     assert guild.ask("meanwhile") == "echo meanwhile", "events do not need the servers"
     wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {program} was killed")
-    assert broken_flora.server_pid(program) != before
+    wait_for(lambda: broken_flora.has_server(program, other_than=before), ANSWERS_WITHIN_S, f"{program} is not back")
     kept = broken_flora.api("GET", f"/deployments/{guild.id}?include_bundle=true")
     assert kept["bundle"] == ECHO

@@ -69,7 +69,9 @@ def test_given_traffic_in_many_guilds_when_their_worker_is_killed_then_what_had_
 
     for guild in guilds:
         assert guild.reply_to(last[guild.id], within_s=10) == "last"
-    replies = {guild.id: [int(text) for text in guild.said_by_bot(marks[guild.id]) if text.isdigit()] for guild in guilds}
+    replies = {
+        guild.id: [int(text) for text in guild.said_by_bot(marks[guild.id]) if text.isdigit()] for guild in guilds
+    }
     for numbers in replies.values():
         assert len(numbers) == len(set(numbers)), "an event ran twice"
     died = broken_flora.metrics()["events_died"] - died_before

@@ -1,0 +1,359 @@
+"""The router between a played gateway, played workers and a played deployer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from flora.actors import router
+from flora.actors.router import Router
+from flora.actors.routing import default_worker
+from flora.messages.base import Failed, Ok
+from flora.messages.deployment import LoadGuild, ReloadGuilds, UnloadGuild
+from flora.messages.dispatch import DispatchFrame, LoadIsolate, UnloadIsolate, WorkerExited, WorkerFrame
+from flora.messages.errors import LoadFailed, WorkerGone
+from flora.messages.gateway import GatewayControl, GatewayFrame
+from flora.messages.ids import GuildId, ReqId
+from flora.messages.lifecycle import Peers, PeersChanged, ReadMetrics, Start
+
+GUILDS = [GuildId(str(n)) for n in range(100) if default_worker(GuildId(str(n)), 2) == 0]
+G, H = GUILDS[:2]
+
+
+class Scene:
+    """A router and everybody around it."""
+
+    def __init__(self, stage: Any, settings: Any) -> None:
+        self.stage = stage
+        self.router = stage.create(Router)
+        self.gateway, self.deployer, self.caller = stage.puppet(), stage.puppet(), stage.puppet()
+        self.workers = [stage.puppet(), stage.puppet()]
+        self.peers = Peers(gateway=self.gateway, deployer=self.deployer, workers=tuple(enumerate(self.workers)))
+        self._gateway_frames = 0
+        self._worker_frames: dict[str, int] = {}
+        self._next_seq = 1
+        self._acknowledged = 0
+        start = Start(req_id=ReqId("start"), settings=settings, peers=self.peers, name="router")
+        assert isinstance(stage.ask(self.router, start), Ok)
+
+    def load(self, guild_id: GuildId, req_id: str = "load", *, restore: bool = False) -> None:
+        request = LoadGuild(req_id=ReqId(req_id), guild_id=guild_id, script="", source_map=None, restore=restore)
+        self.stage.say(self.caller, self.router, request)
+
+    def loads_at(self, worker: Any) -> list[LoadIsolate]:
+        return self.stage.seen_by(worker, LoadIsolate)
+
+    def finish_load(self, worker: Any, handlers: tuple[str, ...] = ("messageCreate",)) -> None:
+        request = self.loads_at(worker)[-1]
+        value = {"replaced": False, "handlers": handlers}
+        self.stage.say(worker, self.router, Ok(req_id=request.req_id, value=value))
+        self.acknowledge_controls()
+
+    def fail_load(self, worker: Any, code: str = LoadFailed.code) -> None:
+        request = self.loads_at(worker)[-1]
+        self.stage.say(worker, self.router, Failed(req_id=request.req_id, code=code, message="no"))
+        self.acknowledge_controls()
+
+    def acknowledge_controls(self) -> None:
+        """The gateway takes in what the router has sent it."""
+        while (controls := self.stage.seen_by(self.gateway, GatewayControl)) and controls[
+            -1
+        ].number > self._acknowledged:
+            self._acknowledged = controls[-1].number
+            ack = GatewayFrame(
+                number=0,
+                ack=self._acknowledged,
+                epoch="g",
+                first_seq=0,
+                guild_ids=(),
+                names=(),
+                payloads=(),
+                received_us=(),
+            )
+            self.stage.say(self.gateway, self.router, ack)
+
+    def events(self, *guild_ids: str, name: str = "messageCreate") -> list[int]:
+        """One frame of the gateway with an event per guild id; gives their numbers."""
+        self._gateway_frames += 1
+        first = self._next_seq
+        self._next_seq += len(guild_ids)
+        frame = GatewayFrame(
+            number=self._gateway_frames, ack=self._acknowledged, epoch="g", first_seq=first, guild_ids=guild_ids,
+            names=(name,) * len(guild_ids), payloads=("{}",) * len(guild_ids), received_us=(0,) * len(guild_ids),
+        )  # fmt: skip
+        self.stage.say(self.gateway, self.router, frame)
+        return list(range(first, self._next_seq))
+
+    def worker_says(self, worker: Any, ack: int, **what: Any) -> None:
+        number = self._worker_frames.get(str(worker), 0) + bool(what)
+        self._worker_frames[str(worker)] = number
+        frame = WorkerFrame(number=number if what else 0, ack=ack, epoch=f"w{worker}", **what)
+        self.stage.say(worker, self.router, frame)
+
+    def sent_to(self, worker: Any) -> list[int]:
+        """Numbers of the events a worker was sent, in order; acknowledges them."""
+        frames: list[DispatchFrame] = []
+        while len(found := [f for f in self.stage.seen_by(worker, DispatchFrame) if f.number]) > len(frames):
+            frames = found
+            self.worker_says(worker, ack=frames[-1].number)
+        return [seq for frame in frames for seq in frame.seqs]
+
+    def replies(self) -> list[Any]:
+        return self.stage.seen_by(self.caller, Ok) + self.stage.seen_by(self.caller, Failed)
+
+    def metrics(self) -> dict[str, Any]:
+        reader = self.stage.puppet()
+        self.stage.say(reader, self.router, ReadMetrics(req_id=ReqId("m")))
+        for worker in self.workers:
+            for request in self.stage.seen_by(worker, ReadMetrics)[-1:]:
+                self.stage.say(worker, self.router, Ok(req_id=request.req_id, value={"isolate_count": 1}))
+        return dict(self.stage.until(lambda: self.stage.seen_by(reader, Ok))[0].value)
+
+    def worker_dies(self) -> None:
+        self.stage.tell(self.router, WorkerExited(worker_id=0, recorder=""))
+
+    def worker_returns(self) -> Any:
+        self.workers[0] = self.stage.puppet()
+        self.change_peers(workers=tuple(enumerate(self.workers)))
+        return self.workers[0]
+
+    def change_peers(self, **what: Any) -> None:
+        self.peers = replace(self.peers, **what)
+        self.stage.tell(self.router, PeersChanged(peers=self.peers))
+
+
+@pytest.fixture
+def scene(stage, settings) -> Scene:
+    return Scene(stage, settings)
+
+
+def test_given_a_load_when_the_gateway_does_not_know_the_handlers_yet_then_it_is_not_confirmed(scene):
+    scene.load(G)
+    request = scene.loads_at(scene.workers[0])[0]
+    value = {"replaced": False, "handlers": ("messageCreate",)}
+    scene.stage.say(scene.workers[0], scene.router, Ok(req_id=request.req_id, value=value))
+
+    control = scene.stage.seen_by(scene.gateway, GatewayControl)[-1]
+    assert control.subscriptions == ((G, ("messageCreate",)),)
+    assert scene.replies() == []
+
+    scene.acknowledge_controls()
+    assert scene.replies() == [Ok(req_id=ReqId("load"), value={"worker": 0, "replaced": False})]
+
+
+@pytest.mark.scenario("T10")
+def test_given_a_first_deploy_that_fails_then_no_route_remains_and_an_event_is_dropped_and_counted(scene):
+    scene.load(G)
+
+    scene.fail_load(scene.workers[0])
+    scene.events(G)
+
+    assert [(r.code, r.message) for r in scene.replies()] == [(LoadFailed.code, "no")]
+    metrics = scene.metrics()
+    assert (metrics["guild_routes"], metrics["events_without_isolate"]) == (0, 1)
+    assert scene.sent_to(scene.workers[0]) == []
+
+
+def test_given_a_first_load_when_events_come_then_they_wait_for_it_and_follow_in_order(scene):
+    scene.load(G)
+    waiting = scene.events(G, G, G)
+    assert scene.sent_to(scene.workers[0]) == []
+
+    scene.finish_load(scene.workers[0])
+
+    later = scene.events(G)
+    assert scene.sent_to(scene.workers[0]) == waiting + later
+
+
+def test_given_events_of_two_workers_when_a_frame_comes_then_each_gets_its_own_in_order(scene):
+    other = GuildId(next(str(n) for n in range(100) if default_worker(GuildId(str(n)), 2) == 1))
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    scene.load(other, "second")
+    scene.finish_load(scene.workers[1])
+
+    seqs = scene.events(G, other, G, other)
+
+    assert scene.sent_to(scene.workers[0]) == [seqs[0], seqs[2]]
+    assert scene.sent_to(scene.workers[1]) == [seqs[1], seqs[3]]
+
+
+def test_given_a_frame_that_is_delivered_twice_then_its_events_are_sent_once(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    seqs = scene.events(G)
+
+    scene._gateway_frames -= 1
+    scene._next_seq -= 1
+    scene.events(G)
+
+    assert scene.sent_to(scene.workers[0]) == seqs
+
+
+@pytest.mark.scenario("T40b")
+def test_given_an_event_of_no_guild_then_every_worker_gets_it(scene):
+    seqs = scene.events("", name="ready")
+
+    assert [scene.sent_to(worker) for worker in scene.workers] == [seqs, seqs]
+
+
+@pytest.mark.scenario("T34")
+def test_given_a_worker_that_dies_when_its_guild_is_loaded_again_then_what_had_not_started_follows_in_order(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    sent = scene.events(G, G)
+    assert scene.sent_to(scene.workers[0]) == sent
+
+    scene.worker_dies()
+    meanwhile = scene.events(G)
+    new = scene.worker_returns()
+    assert scene.stage.seen_by(scene.deployer, ReloadGuilds)[0].guild_ids == (G,)
+    assert scene.sent_to(new) == []
+    scene.load(G, "reload", restore=True)
+    scene.finish_load(new)
+
+    assert scene.sent_to(new) == sent + meanwhile
+    scene.worker_says(new, ack=2, done=tuple((seq, G, "ok") for seq in sent + meanwhile))
+    assert scene.metrics()["events_done"] == 3
+
+
+def test_given_a_worker_that_dies_during_a_deploy_then_it_fails_at_once_and_the_stored_script_is_loaded(scene):
+    scene.load(G, "v1")
+    scene.finish_load(scene.workers[0])
+    scene.load(G, "v2")
+
+    scene.worker_dies()
+
+    assert [(r.req_id, r.code) for r in scene.replies()[1:]] == [("v2", WorkerGone.code)]
+    queued = scene.events(G)
+    new = scene.worker_returns()
+    assert scene.loads_at(new) == [], "the script of the deploy may be what ended the worker"
+    assert scene.stage.seen_by(scene.deployer, ReloadGuilds)[0].guild_ids == (G,)
+    scene.load(G, "reload", restore=True)
+    scene.finish_load(new)
+    assert scene.sent_to(new) == queued
+
+
+def test_given_a_worker_that_dies_during_a_restore_then_it_is_tried_once_more_and_then_given_up(scene):
+    scene.load(G, "restore", restore=True)
+    assert len(scene.loads_at(scene.workers[0])) == 1
+
+    scene.worker_dies()
+    second = scene.worker_returns()
+    assert len(scene.loads_at(second)) == 1
+    assert scene.replies() == []
+    scene.worker_dies()
+    third = scene.worker_returns()
+
+    assert [(r.req_id, r.code) for r in scene.replies()] == [("restore", WorkerGone.code)]
+    assert scene.loads_at(third) == []
+    assert scene.metrics()["guild_routes"] == 0
+
+
+def test_given_a_load_that_comes_while_the_worker_is_down_then_it_waits_for_the_next_one(scene):
+    scene.worker_dies()
+    scene.load(G)
+
+    new = scene.worker_returns()
+    scene.finish_load(new)
+
+    assert [r.req_id for r in scene.replies()] == ["load"]
+
+
+def test_given_a_deploy_while_the_worker_is_down_when_it_fails_to_load_then_the_stored_script_still_comes_back(scene):
+    scene.load(G, "v1")
+    scene.finish_load(scene.workers[0])
+    scene.worker_dies()
+    queued = scene.events(G)
+    scene.load(G, "v2")
+
+    new = scene.worker_returns()
+    scene.fail_load(new)
+    scene.load(G, "reload", restore=True)
+    scene.finish_load(new)
+
+    assert scene.sent_to(new) == queued
+
+
+def test_given_a_deployer_that_dies_during_a_reload_then_the_next_one_is_asked(scene, monkeypatch):
+    monkeypatch.setattr(router, "RELOAD_AGAIN_S", 0.02)
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    scene.worker_dies()
+    scene.worker_returns()
+    assert len(scene.stage.seen_by(scene.deployer, ReloadGuilds)) == 1
+
+    new = scene.stage.puppet()
+    scene.change_peers(deployer=new)
+
+    assert scene.stage.until(lambda: scene.stage.seen_by(new, ReloadGuilds))[0].guild_ids == (G,)
+
+
+def test_given_a_reload_that_cannot_bring_a_guild_back_then_it_has_no_route_any_more(scene):
+    for guild_id in (G, H):
+        scene.load(guild_id, f"load {guild_id}")
+        scene.finish_load(scene.workers[0])
+    scene.worker_dies()
+    new = scene.worker_returns()
+    scene.load(G, "reload", restore=True)
+    scene.finish_load(new)
+
+    asked = scene.stage.seen_by(scene.deployer, ReloadGuilds)[0]
+    assert asked.guild_ids == (G, H)
+    scene.stage.say(scene.deployer, scene.router, Ok(req_id=asked.req_id, value={"restored": 1, "failed": {H: "gone"}}))
+
+    assert scene.metrics()["guild_routes"] == 1
+    scene.acknowledge_controls()
+    assert scene.stage.seen_by(scene.gateway, GatewayControl)[-1].subscriptions == ((H, ()),)
+
+
+@pytest.mark.scenario("T12")
+def test_given_an_unload_then_the_route_is_gone_and_an_unknown_guild_is_fine(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+
+    scene.stage.say(scene.caller, scene.router, UnloadGuild(req_id=ReqId("bye"), guild_id=G))
+    request = scene.stage.seen_by(scene.workers[0], UnloadIsolate)[0]
+    scene.stage.say(scene.workers[0], scene.router, Ok(req_id=request.req_id))
+    scene.stage.say(scene.caller, scene.router, UnloadGuild(req_id=ReqId("unknown"), guild_id=GuildId("404")))
+
+    assert {r.req_id for r in scene.replies()} == {"load", "bye", "unknown"}
+    assert scene.metrics()["guild_routes"] == 0
+
+
+def test_given_a_router_that_was_restarted_when_a_worker_tells_its_guilds_then_events_flow_again(stage, settings):
+    scene = Scene(stage, settings)
+
+    scene.worker_says(scene.workers[0], ack=0, subscriptions=((G, ("messageCreate",)),))
+
+    control = stage.seen_by(scene.gateway, GatewayControl)[-1]
+    assert (control.subscriptions, control.replaces_all) == (((G, ("messageCreate",)),), True)
+    seqs = scene.events(G)
+    assert scene.sent_to(scene.workers[0]) == seqs
+
+
+def test_given_a_restarted_gateway_then_it_hears_every_subscription(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+
+    new = scene.stage.puppet()
+    scene.change_peers(gateway=new)
+
+    control = scene.stage.seen_by(new, GatewayControl)[-1]
+    assert (control.subscriptions, control.replaces_all) == (((G, ("messageCreate",)),), True)
+
+
+def test_given_a_full_backlog_then_the_gateway_is_held_back_until_there_is_room(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    seqs = scene.events(*[G] * 2000)
+    acks = lambda: max(c.ack for c in scene.stage.seen_by(scene.gateway, GatewayControl))  # noqa: E731
+    assert acks() == 0
+    assert len(scene.sent_to(scene.workers[0])) == 2000
+
+    scene.worker_says(scene.workers[0], ack=2, done=tuple((seq, G, "ok") for seq in seqs[:1500]))
+
+    assert scene.stage.until(acks) == 1
+    assert scene.metrics()["events_shed"] == 0

@@ -1,0 +1,179 @@
+"""Runtime's care for its children, with children that tests can end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+from thespian.actors import ActorExitRequest
+
+from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.runtime import Child, Runtime
+from flora.actors.supervision import RestartPolicy, Restarts
+from flora.messages.base import Failed, Ok
+from flora.messages.dispatch import WorkerExited
+from flora.messages.ids import ReqId
+from flora.messages.lifecycle import DescribeSystem, Drain, FatalError, Peers, PeersChanged, Start
+from flora.storage.backoff import Backoff
+
+
+class Kid(FloraActor):
+    """A child that remembers, for the test, that it was started and what it was told."""
+
+    started: ClassVar[list[Any]] = []
+    told: ClassVar[list[tuple[str, Any]]] = []
+    behaviours: ClassVar[list[str]] = []  # of the next starts: "ok", "silent", "refuse"
+
+    def on_start(self, msg: Start) -> Any:
+        Kid.started.append(self.myAddress)
+        behaviour = Kid.behaviours.pop(0) if Kid.behaviours else "ok"
+        if behaviour == "refuse":
+            raise ValueError("cannot")
+        return DEFERRED if behaviour == "silent" else {"recorder": "r", "port": 1}
+
+    def on_peers(self, peers: Peers) -> None:
+        Kid.told.append((self.name, PeersChanged(peers=peers)))
+
+    def receiveMsg_WorkerExited(self, msg: WorkerExited, sender: Any) -> None:
+        Kid.told.append((self.name, msg))
+
+
+class SmallRuntime(Runtime):
+    """Runtime with two children and no outside world."""
+
+    policy: ClassVar[RestartPolicy] = RestartPolicy(backoff=Backoff(first_s=0.01, cap_s=0.02), max_restarts=3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rng = random.Random(1)
+
+    def on_start(self, msg: Start) -> object:
+        self._boot_request = msg
+        self._run([("router", self._kid("router", "router")), ("worker 0", self._kid("worker 0", "", 0))])
+        return DEFERRED
+
+    def _kid(self, name: str, peer: str, worker_id: int | None = None):
+        def step(then):
+            child = Child(name, Kid, peer, worker_id, restarts=Restarts(self.policy))
+            self._children[name] = child
+            self._start_child(child, then, self._boot_failed)
+
+        return step
+
+
+@pytest.fixture(autouse=True)
+def fresh_kids() -> Iterator[None]:
+    Kid.started, Kid.told, Kid.behaviours = [], [], []
+    yield
+    Kid.started, Kid.told, Kid.behaviours = [], [], []
+
+
+@pytest.fixture
+def boot(stage, settings):
+    launcher = stage.puppet()
+    runtime = stage.create(SmallRuntime)
+    stage.say(launcher, runtime, Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime"))
+    return runtime, launcher
+
+
+def describe(stage, runtime) -> dict[str, Any]:
+    return dict(stage.ask(runtime, DescribeSystem(req_id=ReqId("d"))).value["actors"])
+
+
+def end(stage, address) -> None:
+    stage.tell(address, ActorExitRequest())
+
+
+def test_given_a_boot_then_children_start_one_after_another_and_the_launcher_hears_it(stage, boot):
+    runtime, launcher = boot
+
+    reply = stage.until(lambda: stage.seen_by(launcher, Ok))[0]
+
+    assert (reply.req_id, list(reply.value)) == ("boot", ["router", "worker 0"])
+    assert {name: facts["state"] for name, facts in describe(stage, runtime).items()} == {
+        "router": "running",
+        "worker 0": "running",
+    }
+
+
+def test_given_a_dead_worker_then_the_router_is_told_with_its_recorder_and_then_of_its_successor(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    Kid.told.clear()
+
+    end(stage, Kid.started[1])
+    stage.until(lambda: len(Kid.started) == 3)
+    stage.until(lambda: describe(stage, runtime)["worker 0"] == {"state": "running", "restarts": 1})
+
+    to_router = [message for name, message in Kid.told if name == "router"]
+    assert to_router[0] == WorkerExited(worker_id=0, recorder="r")
+    assert to_router[-1].peers.workers == ((0, Kid.started[2]),)
+
+
+@pytest.mark.scenario("T05")
+def test_given_a_child_that_cannot_start_when_booting_then_the_boot_ends_with_the_reason(stage, settings):
+    Kid.behaviours = ["ok", "refuse"]
+    launcher, runtime = stage.puppet(), stage.create(SmallRuntime)
+
+    stage.say(launcher, runtime, Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime"))
+
+    failed = stage.until(lambda: stage.seen_by(launcher, Failed))[0]
+    assert failed.req_id == "boot"
+    assert failed.message.startswith("worker 0 did not start: ")
+
+
+def test_given_a_child_that_dies_while_it_starts_when_booting_then_the_boot_ends_at_once(stage, settings):
+    Kid.behaviours = ["ok", "silent"]
+    launcher, runtime = stage.puppet(), stage.create(SmallRuntime)
+    stage.say(launcher, runtime, Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime"))
+    stage.until(lambda: len(Kid.started) == 2)
+
+    end(stage, Kid.started[1])
+
+    failed = stage.until(lambda: stage.seen_by(launcher, Failed))[0]
+    assert failed.message == "worker 0 did not start: it died"
+    assert len(Kid.started) == 2
+
+
+def test_given_a_child_that_dies_while_it_restarts_then_it_is_tried_again_and_the_new_one_stays(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    Kid.behaviours = ["silent"]
+    end(stage, Kid.started[1])
+    stage.until(lambda: len(Kid.started) == 3)
+
+    end(stage, Kid.started[2])
+
+    stage.until(lambda: len(Kid.started) == 4)
+    stage.until(lambda: describe(stage, runtime)["worker 0"]["state"] == "running")
+    assert describe(stage, runtime)["worker 0"]["restarts"] == 2
+
+
+def test_given_a_child_that_flaps_then_the_system_ends_with_an_error_that_names_it(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+
+    for count in range(3, 6):
+        end(stage, Kid.started[-1])
+        stage.until(lambda expected=count: len(Kid.started) == expected)
+        stage.until(lambda: describe(stage, runtime)["worker 0"]["state"] == "running")
+    end(stage, Kid.started[-1])
+
+    fatal = stage.until(lambda: stage.seen_by(launcher, FatalError))[0]
+    assert fatal.text.startswith("worker 0 died 4 times within a minute")
+    assert describe(stage, runtime)["worker 0"]["state"] == "failed"
+
+
+def test_given_a_drain_then_nobody_is_started_again(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+
+    stage.say(launcher, runtime, Drain(req_id=ReqId("end"), limit_s=1.0))
+    stage.until(lambda: [ok for ok in stage.seen_by(launcher, Ok) if ok.req_id == "end"])
+    end(stage, Kid.started[0])
+    end(stage, Kid.started[1])
+
+    stage.until(lambda: {f["state"] for f in describe(stage, runtime).values()} == {"stopped"})
+    assert len(Kid.started) == 2
