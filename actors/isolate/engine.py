@@ -22,332 +22,42 @@ from __future__ import annotations
 
 import itertools
 import queue
-import re
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Final
 
-import orjson
-
 from flora.actors.isolate.completions import CompletionPort, default_port
 from flora.actors.isolate.cores import give_way
-from flora.actors.isolate.opening import SOFT_LIMIT_SHARE, IsolateSpec, OpenFailed, Parts, open_context
-from flora.actors.isolate.progress import Progress, Recorder, Slot
-from flora.actors.isolate.v8 import FIRST_ERROR, V8, Kind, init_v8, peek
-from flora.messages.errors import BugError
+from flora.actors.isolate.isolate import Isolate
+from flora.actors.isolate.opening import IsolateSpec, OpenFailed, Parts, open_context
+from flora.actors.isolate.outputs import (
+    LINES_BEFORE_SCRIPT,
+    Closed,
+    Fault,
+    FaultKind,
+    Opened,
+    Output,
+    State,
+)
+from flora.actors.isolate.progress import Recorder
+from flora.actors.isolate.v8 import V8, init_v8
 
-LINES_BEFORE_SCRIPT: Final = 1  # what `load` puts in front of the script
-_PARSE_ERROR: Final = re.compile(r"<anonymous>:(?P<line>\d+): (?P<message>.*)")
+__all__ = [
+    "CLOSE_LIMIT_S",
+    "LINES_BEFORE_SCRIPT",
+    "Closed",
+    "Engine",
+    "Fault",
+    "FaultKind",
+    "Isolate",
+    "Opened",
+    "Output",
+    "State",
+]
+
 CLOSE_LIMIT_S: Final = 1.0  # a close that takes longer means V8 is inside something that cannot be interrupted
-
-
-class State(Enum):
-    """Where an isolate is in its life."""
-
-    OPENING = "opening"
-    IDLE = "idle"
-    BUSY = "busy"
-    SPENT = "spent"  # heap limit reached; only `close` is left
-    CLOSING = "closing"
-    CLOSED = "closed"
-    WEDGED = "wedged"  # its close does not return
-
-
-class FaultKind(Enum):
-    """Every way a round trip, a load or an opening can fail."""
-
-    OUT_OF_MEMORY = "out_of_memory"  # heap limit; the isolate is SPENT
-    TERMINATED = "terminated"  # cancelled; the isolate is usable, its output is still there for `take`
-    SCRIPT_ERROR = "script_error"  # the script does not parse, or its wrapper was broken
-    PROTOCOL_ERROR = "protocol_error"  # a function of the prelude threw; a bug of ours or of the input
-    BOOT_FAILED = "boot_failed"  # prelude or SDK threw; the isolate is CLOSED
-    BOOT_TIMED_OUT = "boot_timed_out"  # they did not finish; the isolate is CLOSED
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """How a piece of work failed; `text` is V8's message."""
-
-    kind: FaultKind
-    text: str = ""
-    line: int | None = None  # SCRIPT_ERROR: line and column in the script, from 1, when V8 told them
-    column: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """The isolate is booted and idle. `output` is one JSON object in the form of `take`."""
-
-    output: bytes
-    took_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Closed:
-    """The context ended, or (`wedged`) did not within CLOSE_LIMIT_S. A wedged one may still end and say so later."""
-
-    wedged: bool
-
-
-Output = bytes | Fault | Opened | Closed
-
-
-class Isolate:
-    """One V8 isolate. Made by `Engine.open`; results go to the engine's `on_output`."""
-
-    def __init__(self, engine: Engine, spec: IsolateSpec, number: int, slot: Slot) -> None:
-        self.spec = spec
-        self.number = number  # unique in this process
-        self.state = State.OPENING
-        self.round_trips = 0  # how many were begun
-        self.busy_since = 0.0  # time.monotonic() when the round trip under way began
-        self._engine = engine
-        self._v8 = engine.v8
-        self._port = engine.port
-        self.slot = slot  # its page of the flight recorder
-        self._parts: Parts | None = None
-        self._compiling = False
-        self._first_pending = False
-        self._first_task = self._second_task = 0
-        self._first_kind: int = Kind.UNDEFINED
-        self._first_error = ""
-        self._close_requested = False
-        self._collected = threading.Event()  # not set while a helper thread collects this isolate's garbage
-        self._collected.set()
-
-    def __repr__(self) -> str:
-        return f"<Isolate {self.number} {self.spec.name or 'default'} {self.state.value}>"
-
-    @property
-    def busy(self) -> bool:
-        """A round trip is under way."""
-        return self.state is State.BUSY
-
-    @property
-    def idle(self) -> bool:
-        """Ready for `dispatch`, `take`, `load` and `heap_stats`."""
-        return self.state is State.IDLE
-
-    def progress(self) -> Progress:
-        """What the isolate is doing, read from shared memory: allowed in every state, never waits."""
-        return self.slot.read()
-
-    def dispatch(self, text: bytes) -> None:
-        """Start a round trip: `dispatch(text)`, then `take()`. Its output arrives later as bytes, or as a Fault.
-
-        Args:
-            text: JSON, UTF-8.
-        Raises:
-            BugError: the isolate is not idle.
-            ValueError: over v8.MAX_TEXT_BYTES.
-        """
-        parts = self._require_idle()
-        v8, context = self._v8, parts.context
-        value = v8.alloc_text(context, text)
-        self._begin()
-        self._first_task = v8.call(context, parts.dispatch, value, parts.no_args, parts.first)
-        self._second_task = v8.call(context, parts.take, parts.undefined, parts.no_args, parts.second)
-        self._first_pending = True
-        v8.free(context, value)
-
-    def take(self) -> None:
-        """Start a round trip of `take()` alone."""
-        parts = self._require_idle()
-        self._begin()
-        self._second_task = self._v8.call(parts.context, parts.take, parts.undefined, parts.no_args, parts.second)
-
-    def load(self, script: str, source_url: str) -> None:
-        """Start the script: compile it as one async function body, call the prelude's `load` with it, then `take()`.
-
-        The script's first line is line 1 + LINES_BEFORE_SCRIPT of `source_url`. A syntax error arrives as
-        Fault(SCRIPT_ERROR), everything else as output of the prelude.
-        """
-        parts = self._require_idle()
-        source = f'(async () => {{"use strict";\n{script}\n}})\n//# sourceURL={source_url}'
-        code = self._v8.alloc_text(parts.context, source.encode(errors="replace"))
-        self._begin()
-        self._compiling = True
-        self._second_task = self._v8.evaluate(parts.context, code, parts.second)
-        self._v8.free(parts.context, code)
-
-    def cancel(self) -> None:
-        """Interrupt what runs now. The round trip then ends by itself, unless JavaScript runs as a microtask.
-
-        What is queued behind the interrupted call (the `take`) is left alone, so its output is not lost. Does nothing
-        when the isolate is not busy.
-        """
-        parts = self._parts
-        if parts is None or self.state is not State.BUSY:
-            return
-        self._poll_first(parts)
-        running = self._first_task if self._first_pending else self._second_task
-        self._v8.cancel(parts.context, running)
-
-    def close(self) -> None:
-        """End the isolate, whatever it does. Returns at once; `Closed` arrives within CLOSE_LIMIT_S."""
-        if self.state is State.OPENING:
-            self._close_requested = True
-        elif self.state in (State.IDLE, State.BUSY, State.SPENT):
-            self.state = State.CLOSING
-            self.slot.unmap()
-            self._engine.start_closing(self)
-
-    def heap_stats(self) -> dict[str, int]:
-        """V8's heap figures, in bytes. Waits for the V8 thread, therefore only allowed while idle."""
-        parts = self._require_idle()
-        _, text = self._v8.read(parts.context, self._v8.heap_stats(parts.context))
-        return dict(orjson.loads(text if isinstance(text, bytes) else b"{}"))
-
-    def collect_garbage(self) -> None:
-        """Full garbage collection. Waits for it (milliseconds), only allowed while idle."""
-        self._v8.collect_garbage(self._require_idle().context)
-
-    def value_count(self) -> int:
-        """Handles that are allocated; stays the same between round trips."""
-        parts = self._parts
-        return 0 if parts is None else int(self._v8.value_count(parts.context))
-
-    # from here on: called by the engine
-
-    def adopt(self, parts: Parts) -> None:
-        """The helper thread has opened the context."""
-        self._parts = parts
-        self.state = State.IDLE
-        if self._close_requested:
-            self.close()
-
-    def channels(self) -> tuple[int, int]:
-        """First and second channel; only after `adopt`."""
-        assert self._parts is not None
-        return self._parts.first, self._parts.second
-
-    def context(self) -> int:
-        """The context's number; only after `adopt`."""
-        assert self._parts is not None
-        return self._parts.context
-
-    def completed(self) -> None:
-        """The second channel holds a completion."""
-        parts = self._parts
-        handle = self._port.read(parts.second) if parts else 0
-        if parts is None or not handle or self.state is not State.BUSY:
-            return  # closing: the context and its values are going away on another thread
-        v8, context = self._v8, parts.context
-        if self._compiling:
-            self._compiled(parts, handle)
-            return
-        self._poll_first(parts)
-        kind, content = v8.read(context, handle)
-        if kind != Kind.TEXT or self._first_kind >= FIRST_ERROR or v8.hard_limit_reached(context):
-            self._ended_badly(context, kind, content)
-        elif v8.soft_limit_reached(context):
-            self._collected.clear()
-            self._engine.start_collecting(self, content)
-        else:
-            self.state = State.IDLE
-            self._engine.on_output(self, content)  # type: ignore[arg-type]
-
-    def make_room(self) -> None:
-        """Collect garbage and set the soft limit halfway between what is in use and the heap limit. Helper thread."""
-        context, hard_limit = self.context(), self.spec.heap_limit_mb * 1024 * 1024
-        try:
-            self._v8.collect_garbage(context)
-            _, text = self._v8.read(context, self._v8.heap_stats(context))
-            used = orjson.loads(text if isinstance(text, bytes) else b"{}").get("used_heap_size", 0)
-            soft_limit = max(int(hard_limit * SOFT_LIMIT_SHARE), (used + hard_limit) // 2)
-            self._v8.set_soft_limit(context, soft_limit)
-        finally:
-            self._collected.set()
-
-    def made_room(self, content: bytes | int) -> None:
-        """The output held back meanwhile goes out."""
-        if self.state is State.BUSY:
-            self.state = State.IDLE
-            self._engine.on_output(self, content)  # type: ignore[arg-type]
-
-    def wait_for_helpers(self) -> None:
-        """Returns when no helper thread uses the context; takes milliseconds."""
-        self._collected.wait()
-
-    def _begin(self) -> None:
-        self.state = State.BUSY
-        self.round_trips += 1
-        self.busy_since = time.monotonic()
-
-    def _require_idle(self) -> Parts:
-        if self.state is not State.IDLE or self._parts is None:
-            raise BugError(f"isolate {self.spec.name or 'default'} is {self.state.value}, not idle")
-        return self._parts
-
-    def _poll_first(self, parts: Parts) -> None:
-        """Note how the first call ended, if it has, and free its value."""
-        handle = self._port.read(parts.first) if self._first_pending else 0
-        if handle:
-            self._first_pending = False
-            self._first_kind = peek(handle)[2]
-            if self._first_kind >= FIRST_ERROR:
-                self._first_error = _text(self._v8.read(parts.context, handle)[1])
-            else:
-                self._v8.free(parts.context, handle)
-
-    def _compiled(self, parts: Parts, handle: int) -> None:
-        v8, context = self._v8, parts.context
-        self._compiling = False
-        kind = peek(handle)[2]
-        if kind == Kind.FUNCTION and not v8.hard_limit_reached(context):
-            self._first_task = v8.call(context, parts.load, handle, parts.no_args, parts.first)
-            self._second_task = v8.call(context, parts.take, parts.undefined, parts.no_args, parts.second)
-            self._first_pending = True
-            v8.free(context, handle)
-            return
-        kind, content = v8.read(context, handle)
-        self.state = State.IDLE
-        if v8.hard_limit_reached(context):
-            self._spend()
-        elif kind == Kind.TERMINATED:
-            self._engine.on_output(self, Fault(FaultKind.TERMINATED))
-        else:
-            text = _text(content) if kind >= FIRST_ERROR else "the script is not one function body"
-            self._engine.on_output(self, _script_error(text))
-
-    def _ended_badly(self, context: int, kind: int, content: bytes | int) -> None:
-        first_kind, first_error = self._first_kind, self._first_error
-        self._first_kind, self._first_error = Kind.UNDEFINED, ""
-        out_of_memory = self._v8.hard_limit_reached(context)
-        self.state = State.SPENT if out_of_memory else State.IDLE
-        if kind == Kind.TEXT:
-            self._engine.on_output(self, content)  # type: ignore[arg-type]
-        if out_of_memory:
-            self._spend()
-        elif Kind.TERMINATED in (first_kind, kind):
-            self._engine.on_output(self, Fault(FaultKind.TERMINATED))
-        else:
-            text = first_error or (_text(content) if kind >= FIRST_ERROR else f"take returned a value of kind {kind}")
-            self._engine.on_output(self, Fault(FaultKind.PROTOCOL_ERROR, text))
-
-    def _spend(self) -> None:
-        self.state = State.SPENT
-        limit = self.spec.heap_limit_mb
-        self._engine.on_output(self, Fault(FaultKind.OUT_OF_MEMORY, f"out of memory: heap limit of {limit} MB"))
-
-
-def _script_error(text: str) -> Fault:
-    """V8's parse error: `<anonymous>:LINE: SyntaxError: …`, the source line, then a caret under the place."""
-    found = _PARSE_ERROR.match(text)
-    if found is None:
-        return Fault(FaultKind.SCRIPT_ERROR, text)
-    lines = text.splitlines()
-    column = lines[2].find("^") + 1 if len(lines) > 2 else 0
-    line = int(found["line"]) - LINES_BEFORE_SCRIPT
-    return Fault(FaultKind.SCRIPT_ERROR, found["message"], line, column or None)
-
-
-def _text(content: bytes | int) -> str:
-    return content.decode(errors="replace").strip() if isinstance(content, bytes) else ""
 
 
 class Engine:
@@ -456,10 +166,11 @@ class Engine:
         """Used by an isolate that passed its soft limit."""
 
         def collect() -> None:
+            fits = False
             try:
-                isolate.make_room()
+                fits = isolate.make_room()
             finally:
-                self._post(lambda: isolate.made_room(content))
+                self._post(lambda: isolate.made_room(content, fits))
 
         threading.Thread(target=collect, name=f"isolate collect {isolate.number}", daemon=True).start()
 

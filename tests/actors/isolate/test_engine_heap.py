@@ -64,10 +64,10 @@ def test_given_a_collection_under_way_when_closed_then_it_closes_after_it(engine
     begun, finish = threading.Event(), threading.Event()
     make_room = talk.isolate.make_room
 
-    def slow_room() -> None:
+    def slow_room() -> bool:
         begun.set()
         finish.wait(5.0)
-        make_room()
+        return bool(make_room())
 
     talk.isolate.make_room = slow_room
     while not begun.is_set():
