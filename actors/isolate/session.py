@@ -283,6 +283,9 @@ class IsolateSession:
             self._out.calls.append(result)
 
     def _completed(self, seq: int, outcome: str, text: str | None, elapsed_us: int) -> None:
+        assert self._isolate is not None
+        if outcome == "never" and self._isolate.state is State.SPENT:
+            return  # V8 cut it off at the heap limit; the fault that follows ends it under that name
         if seq == LOAD_SEQ:
             if outcome == "ok":
                 self._controls.append(["extract"])
