@@ -29,6 +29,7 @@ function drawGuild() {
   $('guild').replaceChildren(...state.guilds.map((g) => el('option', { value: g.id, selected: g.id === state.guild?.id }, g.name + (g.unavailable ? ' (outage)' : ''))))
   const guild = state.guild
   $('guild-id').textContent = guild?.id ?? ''
+  $('owner-id').textContent = guild?.owner_id ?? ''
   const people = guild?.users.filter((u) => !u.bot) ?? []
   $('user').replaceChildren(...people.map((u) => el('option', { value: u.id, selected: u.id === state.userId }, u.name)))
   const channels = (guild?.channels ?? []).filter((c) => c.type !== 4)
