@@ -21,6 +21,7 @@ from flora.actors.isolate.engine import Closed, Fault, FaultKind, Isolate, Opene
 from flora.actors.isolate.error_text import ErrorText, script_url
 from flora.actors.isolate.host import IsolateHost
 from flora.actors.isolate.ladder import Rescue, Verdict
+from flora.actors.isolate.output_text import decode_output
 from flora.actors.isolate.pending_ops import PendingOps
 from flora.actors.isolate.runs import Event, Runs
 from flora.messages.base import Message
@@ -127,9 +128,9 @@ class IsolateSession:
             return
         match output:
             case bytes():
-                self._take_in(orjson.loads(output))
+                self._take_in(decode_output(output))
             case Opened(output=text):
-                self._opened(orjson.loads(text))
+                self._opened(decode_output(text))
             case Fault():
                 self._faulted(output)
             case Closed(wedged=wedged):

@@ -219,6 +219,18 @@ def test_given_a_promise_nobody_settles_when_awaited_then_the_event_fails_at_onc
     assert "still pending" in b.logs[0]
 
 
+def test_given_half_a_surrogate_pair_when_printed_and_sent_then_nothing_breaks(bench):
+    b = bench()
+    b.deploy("on('messageCreate', async (c) => { console.log('\\ud800'); await c.reply('\\udc00!') })")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.done == {1: Outcome.OK}
+    assert b.logs == ["\ufffd"]
+    assert b.bodies() == ["\ufffd!"]
+
+
 @pytest.mark.scenario("T29")
 def test_given_a_handler_that_waits_too_long_when_it_times_out_then_it_never_replies(bench):
     b = bench()
