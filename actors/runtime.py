@@ -127,11 +127,11 @@ class Runtime(FloraActor):
         self._to_launcher(BootProgress(text=text))
 
     def _migrate(self, then: Callable[[], None]) -> None:
-        migrate_database(self.settings.database, self._progress)
+        migrate_database(self.settings.database, _say_now)
         then()
 
     def _connect_cache(self, then: Callable[[], None]) -> None:
-        wait_for_cache(self.settings.cache, self._progress)
+        wait_for_cache(self.settings.cache, _say_now)
         then()
 
     def _start_step(self, name: str, actor_class: type[FloraActor], peer: str, worker_id: int | None = None) -> Step:
@@ -305,6 +305,11 @@ class Runtime(FloraActor):
 
     def _drained(self) -> None:
         self._to_launcher(Ok(req_id=self._drain_request.req_id))
+
+
+def _say_now(text: str) -> None:
+    """Progress of a step that blocks: a message to the launcher would leave only when the step is over."""
+    log.info("%s", text)
 
 
 def _with_peer(peers: Peers, name: str, address: Address | None) -> Peers:

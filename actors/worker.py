@@ -306,7 +306,9 @@ class Worker(FloraActor):
             req_id=self._start_request.req_id, code=message.code or LoadFailed.code, message=message.error or ""
         )
         if resident.guild_id == DEFAULT_RUNTIME:
-            self.reply_failed(self._start_request, None, error_from(failed))
+            # The worker itself is well; every deploy will be refused with the same text, which says more than no system at all.
+            log.error("the SDK does not load: %s", message.error, extra={"action": "sdk_failed", "code": failed.code})
+            self.reply_ok(self._start_request, None, self._facts())
         elif resident.request is not None:
             self._logs.line("error", resident.guild_id, f"deploy failed: {message.error}")
             self.reply_failed(resident.request, resident.asker, error_from(failed))
