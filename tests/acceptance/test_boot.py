@@ -1,0 +1,127 @@
+"""Boot: the order, what is brought back, and what happens when something is missing or broken."""
+
+from __future__ import annotations
+
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import psycopg
+import pytest
+
+from flora.scripts.cli.tokens import _embedded_url
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(90)]
+
+ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('%s ' + msg.content) })"
+
+
+@pytest.mark.scenario("T01", "T03", "T07")
+def test_given_stored_deployments_of_which_one_throws_when_started_again_then_the_others_answer_without_a_deploy(
+    make_flora,
+):
+    flora = make_flora({"RUNTIME_MAX_WORKERS": "4"}).start()
+    guilds = flora.new_guilds([None] * 3)
+    for number, guild in enumerate(guilds):
+        guild.deploy(ECHO % f"guild {number}")
+    assert flora.stop() == 0
+    assert flora.processes() == {}
+
+    flora.start()
+    _break_stored_script(flora, guilds[1])
+    assert flora.stop() == 0
+    flora.start()
+
+    booted = re.findall(r"runtime: booting: (.*)", flora.stderr())
+    assert booted[: booted.index("cron") + 1] == [
+        "database", "cache", "log book", "router", "worker 0", "worker 1", "worker 2", "worker 3",
+        "compiler", "deployer", "discord REST", "deployments", "gateway and http", "cron",
+    ]  # fmt: skip
+    assert "restored 3 deployments, 1 failed" in flora.stderr()
+    assert [guilds[0].ask("hello"), guilds[2].ask("hello")] == ["guild 0 hello", "guild 2 hello"]
+    metrics = flora.metrics()
+    assert metrics["runtime_restarts"] == 4
+    assert metrics["guild_routes"] == 3, "two of ours and the one that is there from the start"
+    assert metrics["isolate_count"] == 4 + metrics["guild_routes"]
+    unheard = guilds[1].say("hello")
+    assert guilds[0].ask("again") == "guild 0 again"
+    assert guilds[1].said_by_bot(unheard) == []
+    assert f"guild_id={guilds[1].id}" in flora.stderr()
+    assert "broken on purpose" in flora.stderr()
+    guilds[1].deploy(ECHO % "repaired")
+    assert guilds[1].ask("hello") == "repaired hello"
+
+
+def _break_stored_script(flora, guild) -> None:
+    """As if the script had become one that throws, without a deploy that would have refused it."""
+    with psycopg.connect(_embedded_url(flora.folder / "data")) as connection:
+        changed = connection.execute(
+            "UPDATE deployments SET bundle = %s WHERE guild_id = %s", ("throw new Error('broken on purpose')", guild.id)
+        )
+        assert changed.rowcount >= 1
+
+
+BREAKS_THE_SDK = """
+import sys
+from flora.actors import sdk_files
+whole = sdk_files.sdk_text
+sdk_files.sdk_text = lambda name: "throw new Error('the SDK is broken')" if name == "sdk.js" else whole(name)
+from flora.scripts.cli.main import main
+if __name__ == "__main__":
+    sys.exit(main())
+"""
+
+
+@pytest.mark.scenario("T04")
+def test_given_an_sdk_that_fails_to_load_when_booting_then_it_is_logged_and_the_boot_continues(
+    make_flora, tmp_path, refused
+):
+    program = tmp_path / "flora_with_broken_sdk.py"
+    program.write_text(BREAKS_THE_SDK)
+    flora = make_flora({"RUNTIME_MAX_WORKERS": "1"}, command=(sys.executable, str(program), "up")).start()
+
+    assert re.search(r"ERROR .*the SDK is broken", flora.stderr())
+    guild = flora.first_guild()
+    with pytest.raises(refused, match="the SDK is broken"):
+        guild.deploy(ECHO % "never")
+    assert flora.metrics()["guild_routes"] == 0
+
+
+@pytest.mark.scenario("T08")
+def test_given_redis_that_is_down_at_first_when_booting_then_it_tries_with_growing_delay_and_comes_up(
+    make_flora, embedded_services, tmp_path, wait_for
+):
+    socket = tmp_path / "valkey.sock"
+    flora = make_flora({"CACHE_URL": f"unix://{socket}", "RUNTIME_MAX_WORKERS": "1"})
+    flora.spawn()
+    wait_for(lambda: len(_delays(flora)) >= 3, 30.0, "no third try")
+
+    real = Path(unquote(urlsplit(embedded_services.cache_url).path))
+    assert real.is_socket()
+    socket.symlink_to(real)
+
+    flora.await_ready()
+    delays = _delays(flora)
+    assert delays[2] > delays[0]
+
+
+def _delays(flora) -> list[float]:
+    """Pauses between attempts that the boot told of, in seconds."""
+    return [float(found) for found in re.findall(r"waiting for Redis at .* next in ([0-9.]+) s", flora.stderr())]
+
+
+@pytest.mark.scenario("T40b")
+def test_given_a_new_session_then_ready_reaches_every_isolate_also_when_one_fails(flora, wait_for):
+    guilds = flora.new_guilds([None] * 4)
+    guilds[0].deploy("on('ready', async () => { throw new Error('not me') })")
+    for guild in guilds[1:]:
+        guild.deploy("on('ready', async (event) => { console.log('ready as ' + event.user.username) })")
+
+    flora.sim("POST", "/sim/sessions/disconnect", {"mode": "invalid"})
+
+    with ThreadPoolExecutor(3) as pool:
+        told = list(pool.map(lambda guild: guild.log_line("ready as ", within_s=20), guilds[1:]))
+    assert {line["level"] for line in told} == {"info"}
+    assert guilds[0].log_line("not me")["message"].startswith("broadcast failed: ")
