@@ -4,9 +4,10 @@
     python -m flora.scripts.bench_engine --json FILE     also as JSON, with machine and commit
     python -m flora.scripts.bench_engine --quick         fewer events and runs
 
-Each figure is the median of several runs, each run a fresh process pinned to one core; runs of the two ways alternate,
-so that a busy machine troubles both. The public way is `wrap_py_function`: the handler awaits a Python coroutine, the
-host awaits the promise of each dispatch. Both ways get the same message and the same handler.
+Each figure is the median of several runs, each run a fresh process; runs of the two ways alternate, so that a busy machine
+troubles both. The public way is `wrap_py_function`: the handler awaits a Python coroutine, the host awaits the promise of
+each dispatch. Both ways get the same message. The handler `silent` looks at it, the handler `reply` also answers it: one
+call to the host, whose result it awaits.
 """
 
 from __future__ import annotations
@@ -303,21 +304,35 @@ def _median(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def _rows(quick: bool, flags: tuple[str, ...]) -> list[dict[str, Any]]:
-    runs, events, public_events = (2, 10_000, 600) if quick else (5, 40_000, 2_000)
+    """µs per event for every size, on one core and on all; the public way beside it, one event per dispatch."""
+    runs, events, public_events = (1, 8_000, 500) if quick else (3, 40_000, 1_500)
     rows = []
-    for handler in ("silent", "reply"):
-        for isolates in (1, 10, 100):
-            for batch in (1, 100):
-                print(f"measuring {handler}, {isolates} isolates, batch {batch} …", file=sys.stderr)
-                settings: dict[str, Any] = {"isolates": isolates, "batch": batch, "handler": handler}
-                ours, spread, theirs = [], [], []
-                for _ in range(runs):
-                    ours.append(_run("engine", flags=flags, events=events, **settings))
-                    theirs.append(_run("public", events=max(public_events, isolates * batch), **settings))
-                    spread.append(_run("engine", flags=flags, pin=False, events=events, **settings))
-                us, public_us = _median(ours)["us_per_event"], _median(theirs)["us_per_event"]
-                spread_us = _median(spread)["us_per_event"]
-                rows.append({**settings, "us": us, "us_all_cores": spread_us, "public_us": public_us})
+    for isolates in (1, 10, 100):
+        sizes = [(handler, batch) for handler in HANDLERS for batch in (1, 100)]
+        found: dict[Any, list[dict[str, float]]] = {}
+        for run in range(runs):
+            print(f"measuring {isolates} isolates, run {run + 1} of {runs} …", file=sys.stderr)
+            for pin in (True, False):
+                public = _run("public", pin=pin, isolates=isolates, handler="reply", events=public_events)
+                found.setdefault(("public", pin), []).append(public)
+                for handler, batch in sizes:
+                    ours = _run(
+                        "engine", pin=pin, flags=flags, events=events, isolates=isolates, handler=handler, batch=batch
+                    )
+                    found.setdefault((handler, batch, pin), []).append(ours)
+        us = {key: _median(measured)["us_per_event"] for key, measured in found.items()}
+        rows += [
+            {
+                "handler": handler,
+                "isolates": isolates,
+                "batch": batch,
+                "us_one_core": us[handler, batch, True],
+                "us_all_cores": us[handler, batch, False],
+                "public_us_one_core": us["public", True],
+                "public_us_all_cores": us["public", False],
+            }
+            for handler, batch in sizes
+        ]
     return rows
 
 
@@ -337,7 +352,7 @@ def _machine() -> dict[str, Any]:
 
 def measure_all(quick: bool, flags: tuple[str, ...] = ()) -> dict[str, Any]:
     """Everything this script measures, as one JSON object."""
-    runs = 2 if quick else 5
+    runs = 1 if quick else 3
     result: dict[str, Any] = {**_machine(), "dispatch": _rows(quick, flags)}
     result["start"] = _median([_run("start", flags=flags, isolates=100) for _ in range(runs)])
     result["heap"] = {"events": 200_000, **_run("heap", flags=flags, events=200_000)}
@@ -346,12 +361,15 @@ def measure_all(quick: bool, flags: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _print_table(result: dict[str, Any]) -> None:
     print(f"{result['machine']}, Python {result['python']}, commit {result['commit']}\n")
-    print("handler  isolates  batch   µs/event  events/s   all cores   public way   factor")
+    print("µs per event; public way: wrap_py_function, the handler calls it once, one event per dispatch\n")
+    print("                           ---- one core ----         ---- all cores ----")
+    print("handler  isolates  batch   engine  public  factor     engine  public  factor")
     for row in result["dispatch"]:
-        print(
-            f"{row['handler']:7} {row['isolates']:9} {row['batch']:6} {row['us']:10.1f} {1e6 / row['us']:9,.0f}"
-            f" {row['us_all_cores']:11.1f} {row['public_us']:12.0f} {row['public_us'] / row['us']:7.0f}×"
-        )
+        columns = ""
+        for cores in ("one_core", "all_cores"):
+            ours, public = row[f"us_{cores}"], row[f"public_us_{cores}"]
+            columns += f"{ours:9.1f} {public:7.0f} {public / ours:6.0f}×   "
+        print(f"{row['handler']:7} {row['isolates']:9} {row['batch']:6}{columns}")
     start, heap = result["start"], result["heap"]
     print(f"\nisolate with prelude, SDK and starter: {start['start_ms']:.1f} ms (p99 {start['start_p99_ms']:.1f} ms)")
     print(f"memory per idle guild: {start['mb_per_guild']:.2f} MB")
