@@ -57,7 +57,9 @@ def flora(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator
     """A running flora that all tests share: each takes guilds of its own, and leaves the processes alone."""
     running = helper.RunningFlora(tmp_path_factory.mktemp("flora"), SHARED_SETTINGS)
     try:
-        yield running.start()
+        running.start()
+        running.unlimited()
+        yield running
         running.end()
     finally:
         running.destroy()

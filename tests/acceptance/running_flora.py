@@ -243,9 +243,9 @@ class RunningFlora:
         """A request to the simulated Discord's control API."""
         return _request(method, self.sim_url + path, body, {})
 
-    def api(self, method: str, path: str, body: JsonObject | None = None) -> Any:
-        """A request to flora's API as the owner of all guilds."""
-        return _request(method, f"{self.url}/api{path}", body, {"Authorization": f"Bearer {self.token}"})
+    def api(self, method: str, path: str, body: JsonObject | None = None, token: str = "") -> Any:
+        """A request to flora's API, as the owner of all guilds or with another token."""
+        return _request(method, f"{self.url}/api{path}", body, {"Authorization": f"Bearer {token or self.token}"})
 
     def metrics(self) -> dict[str, float]:
         """GET /api/metrics/json."""

@@ -35,7 +35,6 @@ WAITS_THEN_REPLIES = "await new Promise((wake) => setTimeout(wake, 10000)); awai
 def pair(flora):
     """Two guilds of the same worker."""
     ids = [guild_id for n in range(64) if default_worker(guild_id := str(800_000_000_000_000_000 + n), 2) == 1]
-    flora.unlimited()
     return flora.new_guilds(ids[:2])
 
 

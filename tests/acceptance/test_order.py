@@ -28,7 +28,6 @@ on('messageCreate', async (msg) => {
 
 @pytest.mark.scenario("T25")
 def test_given_20000_events_over_100_guilds_then_each_guild_sees_its_own_once_and_in_order(flora):
-    flora.unlimited()
     guilds = flora.new_guilds([None] * GUILDS)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda guild: guild.deploy(COUNTS % GUILDS), guilds))

@@ -31,7 +31,9 @@ def broken_flora(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> I
     """One flora for all tests of a module. They kill its parts, and each waits until that is repaired."""
     running = _acceptance.helper.RunningFlora(tmp_path_factory.mktemp("flora"), _acceptance.SHARED_SETTINGS)
     try:
-        yield running.start()
+        running.start()
+        running.unlimited()
+        yield running
         running.end()
     finally:
         running.destroy()

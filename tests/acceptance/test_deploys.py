@@ -1,0 +1,122 @@
+"""Deploys as their author sees them: what is refused and with which words, and what runs afterwards."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(60)]
+
+MAX_BYTES = 100_000  # RUNTIME_MAX_SCRIPT_BYTES of the shared flora
+ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('%s ' + msg.content) })\n"
+
+
+@pytest.mark.scenario("T14")
+def test_given_ten_deploys_with_an_event_after_each_then_each_is_answered_by_its_own_script(flora):
+    guild = flora.new_guild()
+    guild.deploy(ECHO % "round 0")
+    before = flora.metrics()
+
+    for number in range(1, 10):
+        assert guild.ask("who?") == f"round {number - 1} who?"
+        guild.deploy(ECHO % f"round {number}")
+    assert guild.ask("who?") == "round 9 who?"
+
+    after = flora.metrics()
+    assert after["isolate_restarts"] - before["isolate_restarts"] == 9
+    assert after["isolate_count"] == before["isolate_count"], "one isolate remains"
+
+
+@pytest.mark.scenario("T15")
+@pytest.mark.parametrize("filler", ["x", "é"], ids=["one byte", "two bytes"])
+def test_given_a_script_of_exactly_the_limit_then_it_is_taken_and_one_byte_more_is_not(flora, refused, filler):
+    guild = flora.new_guild()
+    script = ECHO % "full"
+    room = MAX_BYTES - len(script.encode()) - len("//\n")
+    padding = filler * (room // len(filler.encode())) + "x" * (room % len(filler.encode()))
+    whole = f"//{padding}\n{script}"
+    assert len(whole.encode()) == MAX_BYTES
+
+    guild.deploy(whole)
+    with pytest.raises(refused) as caught:
+        guild.deploy(f"//{padding}x\n{script}")
+
+    assert caught.value.status == 400
+    assert f"script exceeds size limit (max {MAX_BYTES} bytes)" in caught.value.message
+    assert guild.ask("up") == "full up"
+
+
+@pytest.mark.scenario("T18")
+def test_given_a_new_version_that_throws_at_load_then_the_error_names_the_authors_line_and_the_old_one_answers(
+    flora, refused
+):
+    guild = flora.new_guild()
+    guild.deploy(ECHO % "v1")
+
+    with pytest.raises(refused) as caught:
+        guild.deploy_files(
+            {
+                "main.ts": "import { settings } from './settings'\nconsole.log(settings())\n",
+                "settings.ts": "export function settings(): string {\n  throw new TypeError('no settings')\n}\n",
+            }
+        )
+
+    assert caught.value.status == 400
+    assert "no settings" in caught.value.message
+    assert "settings.ts:2" in caught.value.message
+    assert "prelude" not in caught.value.message
+    assert guild.ask("still") == "v1 still"
+    deployed = flora.api("GET", f"/deployments/{guild.id}?include_bundle=true")
+    assert deployed["bundle"] == ECHO % "v1"
+
+
+@pytest.mark.scenario("T13")
+def test_given_a_script_that_replaces_the_dispatch_function_then_events_reach_the_replacement(flora):
+    guild = flora.new_guild()
+    guild.deploy(
+        "on('messageCreate', async () => {})\n"
+        "globalThis.__floraDispatch = async (name, event) => { console.log('replaced: ' + name) }"
+    )
+
+    guild.say("hello")
+
+    assert guild.log_line("replaced: messageCreate")["level"] == "info"
+
+
+def test_given_a_stranger_when_deploying_then_it_is_refused(flora, refused):
+    guild = flora.new_guild()
+    stranger = flora.sim("POST", f"/sim/guilds/{guild.id}/users", {"name": "stranger"})
+    token = flora.cli("token", "create", "--user", stranger["id"]).stdout.strip()
+
+    with pytest.raises(refused) as caught:
+        flora.api("POST", f"/deployments/{guild.id}", {"entry": "main.js", "bundle": ECHO % "mine"}, token=token)
+
+    assert caught.value.status == 403
+    assert guild.ask("!ping") == "Pong!"
+
+
+@pytest.mark.scenario("T22")
+def test_given_a_guild_that_removes_the_bot_then_its_isolate_is_gone_and_the_deployment_kept(flora, wait_for):
+    guild = flora.new_guild()
+    guild.deploy(ECHO % "mine")
+    before = flora.metrics()
+
+    flora.sim("DELETE", f"/sim/guilds/{guild.id}")
+
+    wait_for(lambda: flora.metrics()["guild_routes"] == before["guild_routes"] - 1, 10, "the route stays")
+    wait_for(lambda: flora.metrics()["isolate_count"] == before["isolate_count"] - 1, 10, "the isolate stays")
+    again = flora.new_guild(guild.id)
+    assert again.ask_until_answered("back?", within_s=10) == "mine back?"
+
+
+@pytest.mark.scenario("T23")
+def test_given_a_guild_with_an_outage_then_its_script_goes_on(flora):
+    guild = flora.new_guild()
+    guild.deploy(
+        "let count = 0\non('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply(`${++count}`) })"
+    )
+    assert guild.ask("one") == "1"
+
+    flora.sim("DELETE", f"/sim/guilds/{guild.id}?unavailable=true")
+    flora.sim("POST", f"/sim/guilds/{guild.id}/available")
+
+    assert guild.ask_until_answered("two", within_s=10) != "1", "it kept its memory"
