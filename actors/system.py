@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from thespian.system.utilis import thesplog_control
 from flora.actors import library_fixes, wire
 from flora.actors.process_log import configure_logging
 
+MAX_OPEN_FILES = 65_536
 STARTUP_TRIES = 5  # the admin's port is chosen before it is bound; somebody else may take it in between
 _PLAIN_NAMES = {"MultiProcAdmin": "flora: actor admin", "logger": "flora: actor logger"}
 
@@ -123,6 +126,7 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSyste
     configure_logging(log_level, "actors")
     serializer = wire.install(cluster_secret)
     library_fixes.install()
+    _raise_file_limit()
     lifeline = Lifeline()
     multiprocCommon.setProcName = lifeline.adopt
     logdirector.setProcName = lifeline.adopt
@@ -138,6 +142,13 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSyste
             continue
         return RunningSystem(system, port, serializer, lifeline)
     raise RuntimeError(f"the actor system did not start: {error}") from error
+
+
+def _raise_file_limit() -> None:
+    """An isolate takes two descriptors; the usual soft limit of 1,024 would end a worker at 400 guilds."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, MAX_OPEN_FILES), hard))
 
 
 def _free_port() -> int:

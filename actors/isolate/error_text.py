@@ -73,7 +73,7 @@ class ErrorText:
         Args:
             guild_id: Whose script; says which places are to be mapped.
             source_map: Map of the script, or None: places then name `bundle.js`.
-            lines_before: Lines the host put before the script's first: 1 for `(async () => {"use strict";`.
+            lines_before: Lines the host put before the script's first: 1 for `(async function () {"use strict";`.
         """
         self._base = _script_base(guild_id)
         self._map = source_map

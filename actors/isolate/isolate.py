@@ -102,7 +102,7 @@ class Isolate:
         Fault(SCRIPT_ERROR), everything else as output of the prelude.
         """
         parts = self._require_idle()
-        source = f'(async () => {{"use strict";\n{script}\n}})\n//# sourceURL={source_url}'
+        source = f'(async function () {{"use strict";\n{script}\n}})\n//# sourceURL={source_url}'
         code = self._v8.alloc_text(parts.context, source.encode(errors="replace"))
         self._begin()
         self._compiling = True

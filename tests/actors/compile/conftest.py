@@ -24,7 +24,7 @@ globalThis.out = []
 globalThis.console = { log: (...args) => void out.push(args.map(String).join(' ')) }
 """
 # Like an engine's host, but awaits the script and says how it ended.
-_RUN = """(async () => {"use strict";
+_RUN = """(async function () {"use strict";
 %s
 })//# sourceURL=file:///guild/42/bundle.js
 """

@@ -231,6 +231,16 @@ def test_given_half_a_surrogate_pair_when_printed_and_sent_then_nothing_breaks(b
     assert b.bodies() == ["\ufffd!"]
 
 
+def test_given_a_script_when_it_looks_at_this_then_it_is_undefined_as_in_a_module(bench):
+    b = bench()
+    b.deploy("const top = String(this); on('messageCreate', () => console.log(top))")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.logs == ["undefined"]
+
+
 @pytest.mark.scenario("T29")
 def test_given_a_handler_that_waits_too_long_when_it_times_out_then_it_never_replies(bench):
     b = bench()
