@@ -76,7 +76,7 @@ export class Isolate {
   /** Loads a script as the engine does, and extracts its dispatcher. */
   load(source) {
     const main = vm.runInContext(
-      `(async () => {"use strict";\n${source}\n})\n//# sourceURL=file:///guild/42/bundle.js`,
+      `(async function () {"use strict";\n${source}\n})\n//# sourceURL=file:///guild/42/bundle.js`,
       this.context,
     )
     this.call('load', main)
