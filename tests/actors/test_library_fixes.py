@@ -1,60 +1,20 @@
-"""What we put right in the actor library, seen in real actor processes. Each test says when its fix can go: when it passes without."""
+"""What we put right in the actor library: a fix can go when its tests pass without it."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
-from pathlib import Path
-
-import pytest
-
-pytestmark = [pytest.mark.service, pytest.mark.timeout(60)]
-
-# One actor system per process, and none of it in the process of the tests.
-CROSSING_SENDS = """
-import time
 from datetime import timedelta
 from pathlib import Path
 
-from thespian.actors import Actor, ChildActorExited
+import pytest
+from thespian.actors import ActorAddress
+from thespian.system.transport import TransmitIntent
 
-from flora.actors import system
+from flora.actors import library_fixes
 
-ROUNDS = 300
-
-
-class Pong(Actor):
-    def receiveMessage(self, msg, sender):
-        if isinstance(msg, int):
-            self.send(sender, ("one", msg))
-            self.send(sender, ("two", msg))
-
-
-class Ping(Actor):
-    # Both sides send twice at once, so that sends cross and a second one waits for the first.
-    def receiveMessage(self, msg, sender):
-        if msg == "go":
-            self.asker, self.got = sender, 0
-            self.peer = self.createActor(Pong)
-            self.next(0)
-        elif isinstance(msg, tuple):
-            self.got += 1
-            if self.got == 4 * ROUNDS:
-                self.send(self.asker, "done")
-            elif self.got % 4 == 0:
-                self.next(self.got // 4)
-
-    def next(self, number):
-        self.send(self.peer, number)
-        self.send(self.peer, number)
-
-
-if __name__ == "__main__":
-    running = system.start(b"s" * 32, "info", Path.cwd())
-    began = time.monotonic()
-    print(running.ask(running.create(Ping), "go", 20), time.monotonic() - began)
-    running.shutdown(2)
-"""
+pytestmark = [pytest.mark.service, pytest.mark.timeout(60)]
 
 DIES_OF_A_FAULT = """
 import ctypes
@@ -97,16 +57,25 @@ if __name__ == "__main__":
 def run(folder: Path, program: str) -> str:
     path = folder / "program.py"
     path.write_text(program)
-    done = subprocess.run([sys.executable, str(path)], cwd=folder, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(
+        [sys.executable, str(path)], cwd=folder, capture_output=True, text=True, timeout=50, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def test_given_sends_that_cross_when_a_second_one_waits_then_it_goes_out_soon(tmp_path):
-    said, took_s = run(tmp_path, CROSSING_SENDS).split()
+def test_given_a_send_that_waits_for_another_one_then_it_looks_again_after_a_moment():
+    waiting = TransmitIntent(ActorAddress(None), "message")
+    waiting.awaitingTXSlot()
 
-    assert said == "done"
-    assert float(took_s) < 20
+    assert library_fixes._original_delay(waiting) > timedelta(seconds=60), "the library would sleep for so long"
+    assert library_fixes._delay(waiting) <= library_fixes.WAITING_SEND_POLL
+
+
+def test_given_a_send_that_waits_for_nothing_then_its_delay_is_the_librarys():
+    ready = TransmitIntent(ActorAddress(None), "message")
+
+    assert library_fixes._delay(ready) > timedelta(seconds=60)
 
 
 @pytest.mark.parametrize("how", ["trap", "address"])
@@ -118,6 +87,4 @@ def test_given_an_actor_that_faults_then_its_process_ends_and_the_parent_hears_i
 
 
 def _is_x86() -> bool:
-    import platform
-
     return platform.machine() in {"x86_64", "AMD64"}
