@@ -153,6 +153,8 @@ class AsyncBridge:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._cancel_all)
             self._thread.join(limit_s)
+            if not self._thread.is_alive():
+                self._loop.close()
         for fd in (self._read_fd, self._write_fd):
             with suppress(OSError):
                 os.close(fd)
