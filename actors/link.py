@@ -10,8 +10,9 @@ are numbered, so that one delivered twice is handled once; an epoch tells a rest
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 BARE_ACK = 0
 """Number of a frame that only acknowledges; it is itself not acknowledged."""
+BUSY_GAP_S = 0.0025  # frames closer together than this make a stream busy; 200 events a second are not
+FIRST_HOLD_S = 0.001
 
 
 @dataclass(slots=True)
@@ -32,11 +35,47 @@ class Batch(Generic[T]):
     rows: list[T]
 
 
-class Link(Generic[T]):
-    """One end of a stream. Pure: knows nothing of actors or time."""
+@dataclass(slots=True)
+class Pace:
+    """How long the frames of a busy stream are held back, so that they carry more.
 
-    def __init__(self, epoch: str, max_rows: int = 1024) -> None:
+    A message between processes costs about 0.3 ms of processor time on either side, whatever is in it. Under load, when every frame
+    held one row, that was nearly all there was (measured: 2.6 ms of processor time per reply). A stream that is not busy never waits.
+    """
+
+    max_hold_s: float = 0.008
+    enough_rows: int = 64  # with so many rows waiting a frame is worth its cost at once
+    _hold_s: float = 0.0
+    _last_s: float = -1.0
+
+    def due_s(self, rows: int) -> float:
+        """When the next frame, of so many rows, may go."""
+        return 0.0 if rows >= self.enough_rows else self._last_s + self._hold_s
+
+    def sent(self, now_s: float) -> None:
+        """A frame goes. The shorter the time since the last one, the longer the next one waits."""
+        if now_s - self._last_s < 2 * self._hold_s + BUSY_GAP_S:
+            self._hold_s = min(max(2 * self._hold_s, FIRST_HOLD_S), self.max_hold_s)
+        else:
+            self._hold_s = self._hold_s / 2 if self._hold_s > FIRST_HOLD_S else 0.0
+        self._last_s = now_s
+
+
+class Link(Generic[T]):
+    """One end of a stream. Knows nothing of actors."""
+
+    def __init__(
+        self,
+        epoch: str,
+        max_rows: int = 1024,
+        *,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.epoch = epoch
+        self.due_s: float | None = None  # set by `poll`: something waits until then
+        self._pace = pace
+        self._clock = clock
         self._max_rows = max_rows
         self._waiting: deque[T] = deque()
         self._under_way: Batch[T] | None = None
@@ -48,6 +87,11 @@ class Link(Generic[T]):
     def __len__(self) -> int:
         """Rows not yet acknowledged by the peer."""
         return len(self._waiting) + (len(self._under_way.rows) if self._under_way else 0)
+
+    @property
+    def under_way(self) -> bool:
+        """A frame was sent that the peer has not acknowledged."""
+        return self._under_way is not None
 
     @property
     def waiting(self) -> int:
@@ -63,21 +107,37 @@ class Link(Generic[T]):
         self._waiting.extend(rows)
 
     def poll(self) -> Batch[T] | None:
-        """The next frame to send now, or None. Call until it gives None after every change."""
+        """The next frame to send now, or None. Call until it gives None after every change, and again at `due_s`."""
+        self.due_s = None
         if self._under_way is None and self._waiting:
+            if self._must_wait():
+                return None
             self._sent += 1
-            if len(self._waiting) <= self._max_rows:
-                rows = list(self._waiting)
-                self._waiting.clear()
-            else:
-                rows = [self._waiting.popleft() for _ in range(self._max_rows)]
-            self._under_way = Batch(self._sent, self._received, rows)
+            self._under_way = Batch(self._sent, self._received, self._next_rows())
             self._owes_ack = False
             return self._under_way
         if self._owes_ack:
             self._owes_ack = False
             return Batch(BARE_ACK, self._received, [])
         return None
+
+    def _must_wait(self) -> bool:
+        if self._pace is None:
+            return False
+        now_s = self._clock()
+        due_s = self._pace.due_s(len(self._waiting))
+        if now_s < due_s:
+            self.due_s = due_s
+            return True
+        self._pace.sent(now_s)
+        return False
+
+    def _next_rows(self) -> list[T]:
+        if len(self._waiting) <= self._max_rows:
+            rows = list(self._waiting)
+            self._waiting.clear()
+            return rows
+        return [self._waiting.popleft() for _ in range(self._max_rows)]
 
     def receive(self, frame: Frame, *, owe_ack: bool = True) -> bool:
         """Takes note of a frame from the peer.

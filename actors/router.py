@@ -11,7 +11,7 @@ from typing import Any
 from flora.actors.base import FloraActor
 from flora.actors.isolate.progress import last_started
 from flora.actors.lanes import DROP_THRESHOLD, Lanes, Row, Salvage
-from flora.actors.link import Batch, Link
+from flora.actors.link import Batch, Link, Pace
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import merged
 from flora.actors.routing import GuildRoutes
@@ -103,7 +103,7 @@ class Router(FloraActor):
             worker = WorkerId(number)
             known = self._workers.get(worker)
             if known is None:
-                self._workers[worker] = WorkerEnd(address, Link(self.incarnation, MAX_FRAME_ROWS))
+                self._workers[worker] = WorkerEnd(address, Link(self.incarnation, MAX_FRAME_ROWS, pace=Pace()))
             elif known.address != address:
                 known.address = address
                 self._worker_is_back(worker, known)
@@ -358,9 +358,9 @@ class Router(FloraActor):
             return
         self._confirm_loads()
         for end in self._workers.values():
-            if end.address is not None and (batch := end.link.poll()) is not None:
+            if end.address is not None and (batch := self.poll(end.link)) is not None:
                 self.send(end.address, self._dispatch_frame(end.link, batch))
-        if self.peers.gateway is not None and (control := self._gateway.poll()) is not None:
+        if self.peers.gateway is not None and (control := self.poll(self._gateway)) is not None:
             self.send(self.peers.gateway, self._control_frame(control))
         if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
             self.send(self.peers.log_book, lines)

@@ -16,7 +16,7 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.cores import pin_process, usable_cores
 from flora.actors.isolate.host import IsolateHost
-from flora.actors.link import Batch, Link
+from flora.actors.link import Batch, Link, Pace
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
 from flora.messages.base import Address, Failed
@@ -97,8 +97,8 @@ class Worker(FloraActor):
     def on_start(self, msg: Start) -> object:
         assert msg.worker_id is not None
         pin_to_core(msg.worker_id, msg.settings)
-        self._router: Link[ReportRow] = Link(self.incarnation, MAX_FRAME_ROWS)
-        self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS)
+        self._router: Link[ReportRow] = Link(self.incarnation, MAX_FRAME_ROWS, pace=Pace())
+        self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS, pace=Pace())
         self._cancelled: list[int] = []
         self._logs = LogSender(self.incarnation)
         recorder = msg.settings.data_dir / "run" / f"{msg.name.replace(' ', '-')}-{self.incarnation}.recorder"
@@ -376,9 +376,9 @@ class Worker(FloraActor):
             return
         self._drain_local()
         self._keep_sweeping()
-        if self.peers.router is not None and (report := self._router.poll()) is not None:
+        if self.peers.router is not None and (report := self.poll(self._router)) is not None:
             self.send(self.peers.router, self._worker_frame(report))
-        if self.peers.gateway is not None and (calls := self._gateway.poll()) is not None:
+        if self.peers.gateway is not None and (calls := self.poll(self._gateway)) is not None:
             self.send(self.peers.gateway, self._rest_frame(calls))
         if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
