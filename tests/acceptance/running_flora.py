@@ -283,8 +283,10 @@ class RunningFlora:
     # Guilds
 
     def first_guild(self) -> Guild:
-        """The guild that is there from the start."""
-        return Guild(self, self.sim("GET", "/sim/guilds")[0])
+        """The guild that is there from the start, with its starter bot."""
+        guild = Guild(self, self.sim("GET", "/sim/guilds")[0])
+        wait_for(lambda: _deployed(guild), BOOT_LIMIT_S, "no starter in the first guild")
+        return guild
 
     def new_guild(self, guild_id: str | None = None) -> Guild:
         """A new guild whose starter bot has been deployed."""

@@ -83,9 +83,9 @@ def test_given_an_sdk_that_fails_to_load_when_booting_then_it_is_logged_and_the_
     flora = make_flora({"RUNTIME_MAX_WORKERS": "1"}, command=(sys.executable, str(program), "up")).start()
 
     assert re.search(r"ERROR .*the SDK is broken", flora.stderr())
-    guild = flora.first_guild()
+    guild_id = flora.sim("GET", "/sim/guilds")[0]["id"]
     with pytest.raises(refused, match="the SDK is broken"):
-        guild.deploy(ECHO % "never")
+        flora.api("POST", f"/deployments/{guild_id}", {"entry": "main.js", "bundle": ECHO % "never"})
     assert flora.metrics()["guild_routes"] == 0
 
 

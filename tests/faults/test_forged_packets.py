@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import pickle
 import socket
 import subprocess
@@ -42,7 +41,7 @@ def listening_ports(pids: set[int]) -> dict[int, int]:
         with suppress(OSError):
             for entry in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):
-                    target = os.readlink(entry)
+                    target = str(entry.readlink())
                     if target.startswith("socket:[") and target[8:-1] in by_inode:
                         found[by_inode[target[8:-1]]] = pid
     return found
