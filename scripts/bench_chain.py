@@ -44,7 +44,7 @@ class Plan:
     latency_s: float = 10.0
 
 
-QUICK: Final = Plan(rounds=1, guilds=(1, 100), replies_s=1.0, events=10_000, latency_s=4.0)
+QUICK: Final = Plan(rounds=1, guilds=(1, 100), replies_s=0.5, events=8_000, latency_s=3.0)
 
 
 class _Account:
