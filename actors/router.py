@@ -39,6 +39,7 @@ HOLD_BACK_S = (
 )
 HOLD_BACK_CHECK_S = 0.02
 RELOAD_LIMIT_S = 120.0
+CONTROL_AGAIN_S = 1.0  # a control frame that the gateway has not acknowledged by then is sent again
 RELOAD_AGAIN_S = 1.0  # pause before a reload that failed as a whole (the deployer died, storage is down) is tried again
 
 Subscription = tuple[str, tuple[str, ...]]
@@ -72,6 +73,7 @@ class Router(FloraActor):
         self._told_no_isolate: set[str] = set()
         self._held_since: float | None = None
         self._gateway_is_new = True
+        self._replacing = 0  # number of the frame that told the gateway everything
         self._tried_again: set[ReqId] = set()  # restores that a worker's death cut short once
         self._reloading: set[GuildId] = set()  # a reload of theirs is under way
         self._loads_to_confirm: list[tuple[Address, Ok]] = []
@@ -361,7 +363,7 @@ class Router(FloraActor):
             if end.address is not None and (batch := self.poll(end.link)) is not None:
                 self.send(end.address, self._dispatch_frame(end.link, batch))
         if self.peers.gateway is not None and (control := self.poll(self._gateway)) is not None:
-            self.send(self.peers.gateway, self._control_frame(control))
+            self._send_control(control)
         if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
 
@@ -378,12 +380,24 @@ class Router(FloraActor):
             payloads=payloads,
         )
 
+    def _send_control(self, batch: Batch[Subscription]) -> None:
+        self.send(self.peers.gateway, self._control_frame(batch))
+        if batch.number:
+            self.after(CONTROL_AGAIN_S, lambda: self._control_overdue(batch.number))
+
+    def _control_overdue(self, number: int) -> None:
+        """A gateway that heard of this router only after its first frame has forgotten that frame, and never acknowledges it."""
+        again = self._gateway.resend()
+        if again is not None and again.number == number and self.peers.gateway is not None:
+            self._send_control(again)
+
     def _control_frame(self, batch: Batch[Subscription]) -> GatewayControl:
-        fresh, self._gateway_is_new = self._gateway_is_new, False
+        if self._gateway_is_new and batch.number:
+            self._gateway_is_new, self._replacing = False, batch.number
         return GatewayControl(
             number=batch.number,
             ack=batch.ack,
             epoch=self._gateway.epoch,
             subscriptions=tuple(batch.rows),
-            replaces_all=fresh and batch.number != 0,
+            replaces_all=batch.number != 0 and batch.number == self._replacing,
         )

@@ -345,6 +345,35 @@ def test_given_a_restarted_gateway_then_it_hears_every_subscription(scene):
     assert (control.subscriptions, control.replaces_all) == (((G, ("messageCreate",)),), True)
 
 
+def test_given_a_gateway_that_forgot_the_first_frame_then_it_gets_it_again_until_it_acknowledges(scene, monkeypatch):
+    monkeypatch.setattr(router, "CONTROL_AGAIN_S", 0.02)
+    scene.load(G)
+    request = scene.loads_at(scene.workers[0])[0]
+    value = {"replaced": False, "handlers": ("messageCreate",)}
+    scene.stage.say(scene.workers[0], scene.router, Ok(req_id=request.req_id, value=value))
+
+    numbered = lambda: [c for c in scene.stage.seen_by(scene.gateway, GatewayControl) if c.number]  # noqa: E731
+    scene.stage.until(lambda: len(numbered()) >= 3)
+
+    assert {(c.number, c.subscriptions, c.replaces_all) for c in numbered()} == {(1, ((G, ("messageCreate",)),), True)}
+    scene.acknowledge_controls()
+    assert [r.req_id for r in scene.replies()] == ["load"]
+    sent = len(numbered())
+    scene.load(H, "second")
+    scene.finish_load(scene.workers[0])
+    assert [(c.number, c.replaces_all) for c in numbered()[sent:]][0] == (2, False)
+
+
+def test_given_a_restarted_router_that_first_only_acknowledges_then_its_subscriptions_still_replace_all(scene):
+    scene.events("7")  # of a guild without a script: nothing to say but that it came
+
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+
+    controls = [c for c in scene.stage.seen_by(scene.gateway, GatewayControl) if c.number]
+    assert controls[0].replaces_all
+
+
 def test_given_a_full_backlog_then_the_gateway_is_held_back_until_there_is_room(scene):
     scene.load(G)
     scene.finish_load(scene.workers[0])
