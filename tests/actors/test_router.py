@@ -361,7 +361,7 @@ def test_given_a_gateway_that_forgot_the_first_frame_then_it_gets_it_again_until
     sent = len(numbered())
     scene.load(H, "second")
     scene.finish_load(scene.workers[0])
-    assert [(c.number, c.replaces_all) for c in numbered()[sent:]][0] == (2, False)
+    assert next((c.number, c.replaces_all) for c in numbered()[sent:]) == (2, False)
 
 
 def test_given_a_restarted_router_that_first_only_acknowledges_then_its_subscriptions_still_replace_all(scene):

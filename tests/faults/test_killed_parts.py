@@ -14,11 +14,9 @@ RECONNECTS_WITHIN_S = 30.0  # disnake tries again after growing, random pauses
 ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('echo ' + msg.content) })"
 
 
-@pytest.mark.parametrize(
-    "part", ["router", "gateway", "deployer", "compiler", "http", "log book", "cron", "simulated discord"]
-)
+@pytest.mark.parametrize("part", ["router", "gateway", "deployer", "compiler", "http", "log book", "cron"])
 def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work(broken_flora, wait_for, part):
-    guild = broken_flora.new_guild() if part != "simulated discord" else broken_flora.first_guild()
+    guild = broken_flora.new_guild()
     guild.deploy(ECHO)
     assert guild.ask("before") == "echo before"
     others = {pid: title for pid, title in broken_flora.processes().items() if title.startswith("flora: ")}
@@ -29,13 +27,29 @@ def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work
         lambda: f"flora: {part}" in broken_flora.processes().values(), ANSWERS_WITHIN_S, f"{part} was not restarted"
     )
     assert broken_flora.pid(part) != killed
-    wait_for(lambda: _sim_answers(broken_flora), ANSWERS_WITHIN_S, "the simulated Discord does not answer")
-    within_s = RECONNECTS_WITHIN_S if part == "simulated discord" else ANSWERS_WITHIN_S
-    assert guild.ask_until_answered("after", within_s=within_s) == "echo after"
+    assert guild.ask_until_answered("after", within_s=ANSWERS_WITHIN_S) == "echo after"
     wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {part} was killed")
     assert guild.ask_until_answered("still", within_s=ANSWERS_WITHIN_S) == "echo still"
     assert broken_flora.launcher.poll() is None
     assert others.items() - {(killed, f"flora: {part}")} <= broken_flora.processes().items(), "something else died too"
+
+
+def test_given_a_killed_simulated_discord_when_it_is_back_then_its_guilds_are_there_and_answer(make_flora, wait_for):
+    flora = make_flora().start()
+    guild = flora.new_guild()
+    wait_for(lambda: _is_saved(flora, guild), ANSWERS_WITHIN_S, "the simulated world was not saved")
+
+    killed = flora.kill("simulated discord")
+
+    wait_for(lambda: _sim_answers(flora), ANSWERS_WITHIN_S, "the simulated Discord does not answer")
+    assert flora.pid("simulated discord") != killed
+    assert guild.ask_until_answered("!ping", within_s=RECONNECTS_WITHIN_S) == "Pong!"
+
+
+def _is_saved(flora, guild) -> bool:
+    saved = (path for path in (flora.folder / "data").glob("*simul*/**/*") if path.is_file())
+    saved_beside = (path for path in (flora.folder / "data").glob("*simul*") if path.is_file())
+    return any(guild.channel_id.encode() in path.read_bytes() for path in (*saved, *saved_beside))
 
 
 def _sim_answers(flora) -> bool:
