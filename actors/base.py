@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import os
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from setproctitle import setproctitle
 from thespian.actors import (
@@ -29,7 +27,6 @@ from thespian.actors import (
 )
 
 from flora.actors.bridge import AsyncBridge, Outgoing
-from flora.actors.link import Batch, Link
 from flora.actors.process_log import configure_logging
 from flora.messages.base import Address, Failed, Message, Ok, Reply, Request
 from flora.messages.errors import BugError, FloraError, TimedOut
@@ -38,8 +35,6 @@ from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
 from flora.messages.settings import Settings
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DEFERRED = object()
 """Returned by `on_start` or `on_drain`: the reply comes later, through `reply_ok` or `reply_failed`."""
@@ -71,7 +66,6 @@ class FloraActor(Actor):
         self._asked: dict[ReqId, tuple[OnReply, Address | None]] = {}
         self._timers: dict[int, Callable[[], None]] = {}
         self._timer_ids = itertools.count(1)
-        self._flush_at_s = math.inf
         self._req_ids = (ReqId(f"{self.incarnation}/{number}") for number in itertools.count(1))
 
     # Hooks
@@ -151,17 +145,6 @@ class FloraActor(Actor):
     def cancel_timer(self, number: int) -> None:
         """Forgets a timer; an unknown or past one is ignored."""
         self._timers.pop(number, None)
-
-    def poll(self, link: Link[T]) -> Batch[T] | None:
-        """`link.poll()`, with another `flush` when the link wants one later."""
-        batch = link.poll()
-        if link.due_s is not None and not self._flush_at_s <= link.due_s:
-            self._flush_at_s = link.due_s
-            self.after(max(0.0, link.due_s - time.monotonic()), self._flush_is_due)
-        return batch
-
-    def _flush_is_due(self) -> None:
-        self._flush_at_s = math.inf  # `flush` follows every message, this one too
 
     # Receiving
 

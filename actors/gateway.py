@@ -15,7 +15,7 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.discord.rest import Result
 from flora.actors.discord.service import GatewayService, Reports
 from flora.actors.discord.sink import Row
-from flora.actors.link import Batch, Link, Pace
+from flora.actors.link import WINDOW, Batch, Link
 from flora.messages.base import Address, Message, Request
 from flora.messages.errors import BugError, FloraError
 from flora.messages.gateway import (
@@ -91,7 +91,7 @@ class Gateway(FloraActor):
     uses_bridge = True
 
     def on_start(self, msg: Start) -> Any:
-        self._router_link: Link[Row] = Link(self.incarnation, MAX_FRAME_EVENTS, pace=Pace())
+        self._router_link: Link[Row] = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
         self._next_seq = time.time_ns() // 1000  # above every number of an earlier life of this actor
         self._workers: dict[str, _WorkerEnd] = {}
         self._results: deque[tuple[str, Result]] = deque()
@@ -151,9 +151,9 @@ class Gateway(FloraActor):
         link = self._router_link
         if self.peers.router is None:
             return
-        if not link.under_way:
-            link.offer_all(self._service.sink.take(MAX_FRAME_EVENTS - link.waiting))
-        while (batch := self.poll(link)) is not None:
+        if not (link.full or link.waiting):
+            link.offer_all(self._service.sink.take(MAX_FRAME_EVENTS))
+        while (batch := link.poll()) is not None:
             self.send(self.peers.router, self._event_frame(batch))
 
     def _event_frame(self, batch: Batch[Row]) -> GatewayFrame:
@@ -163,6 +163,7 @@ class Gateway(FloraActor):
         return GatewayFrame(
             number=batch.number,
             ack=batch.ack,
+            wants_ack=batch.wants_ack,
             epoch=self.incarnation,
             first_seq=first_seq,
             guild_ids=guild_ids,
@@ -191,7 +192,7 @@ class Gateway(FloraActor):
     def on_peers(self, peers: Peers) -> None:
         if peers.router != self.peers.router:
             # What was under way may have been handled by the router that died; sent again, it could run twice.
-            self._router_link = Link(self.incarnation, MAX_FRAME_EVENTS, pace=Pace())
+            self._router_link = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
         if peers.deployer is not None and peers.deployer != self.peers.deployer:
             for guild_id in self._guilds:
                 self.tell(peers.deployer, GuildJoined(guild_id=GuildId(guild_id)))
@@ -207,7 +208,7 @@ class Gateway(FloraActor):
         if end is None:
             for old in [old for old, other in self._workers.items() if other.address == sender]:
                 self._forget_worker(old)
-            end = self._workers[origin] = _WorkerEnd(sender, Link(self.incarnation, pace=Pace()))
+            end = self._workers[origin] = _WorkerEnd(sender, Link(self.incarnation, window=WINDOW))
         if end.link.receive(msg):
             self.bridge.call(self._take_calls, origin, msg)
 
@@ -229,9 +230,13 @@ class Gateway(FloraActor):
             if end is not None:
                 end.link.offer(result)
         for end in self._workers.values():
-            while (batch := self.poll(end.link)) is not None:
+            while (batch := end.link.poll()) is not None:
                 frame = RestResultsFrame(
-                    number=batch.number, ack=batch.ack, epoch=self.incarnation, results=tuple(batch.rows)
+                    number=batch.number,
+                    ack=batch.ack,
+                    wants_ack=batch.wants_ack,
+                    epoch=self.incarnation,
+                    results=tuple(batch.rows),
                 )
                 self.send(end.address, frame)
 

@@ -20,6 +20,8 @@ from typing import Any
 from thespian.system import multiprocCommon
 from thespian.system.transport import ReceiveEnvelope, TCPTransport, TransmitIntent
 
+from flora.actors.wire import RefusedPacket
+
 FAULT_SIGNALS = frozenset(
     {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
 )
@@ -27,6 +29,8 @@ WAITING_SEND_POLL = timedelta(milliseconds=1)
 
 _original_delay = TransmitIntent.delay
 _original_send_step = TCPTransport.TCPTransport._next_XMIT_2
+_original_ack_step = TCPTransport.TCPTransport._next_XMIT_4
+_original_read = TCPTransport.TCPTransport._handleReadableIncoming
 
 
 def install() -> None:
@@ -39,6 +43,8 @@ def install() -> None:
         DefaultSelector=_PollOnce, EVENT_READ=selectors.EVENT_READ, EVENT_WRITE=selectors.EVENT_WRITE
     )
     TCPTransport.TCPTransport._next_XMIT_2 = _send_and_await
+    TCPTransport.TCPTransport._next_XMIT_4 = _read_whole_ack
+    TCPTransport.TCPTransport._handleReadableIncoming = _read_whole_packet
     TCPTransport.exclusive_processing = _Exclusively
     TransmitIntent.identify = ReceiveEnvelope.identify = _short_name
     # Thespian closes the parent's sockets in a forked child by number, and their objects stay behind. Were they collected as
@@ -110,6 +116,40 @@ def _send_and_await(transport: Any, intent: Any) -> Any:
     going_on = _original_send_step(transport, intent)
     if going_on and intent.stage == transport._XMITStepShutdownWrite:
         return transport._next_XMIT_3(intent)
+    return going_on
+
+
+def _read_whole_ack(transport: Any, intent: Any) -> Any:
+    """The library's step that reads an acknowledgement; it reads the size first and the rest after another turn of the loop."""
+    going_on = _original_ack_step(transport, intent)
+    while going_on and intent.stage == transport._XMITStepWaitForAck and not intent.ackbuf.is_empty():
+        try:
+            data = intent.socket.recv(intent.ackbuf.remainingAmount())
+        except OSError:
+            return True  # nothing more yet; the loop tells
+        if not data:
+            return True
+        going_on = transport._check_XMIT_4_done(intent, data)
+    return going_on
+
+
+def _read_whole_packet(transport: Any, incoming: Any, has_exclusive_flag: bool = False) -> Any:
+    """The library's reading of a packet, which takes a turn of its loop for the size and one for each piece."""
+    going_on = _original_read(transport, incoming, has_exclusive_flag=has_exclusive_flag)
+    while going_on is incoming and not incoming.failCount and not incoming.receivedAllData():
+        try:
+            data = incoming.socket.recv(incoming.remainingSize())
+        except OSError:
+            return incoming  # nothing more yet; the loop tells
+        if not data:
+            incoming.close()
+            return None
+        try:
+            incoming.addData(data)
+        except RefusedPacket:
+            incoming.close()
+            return None
+        going_on = transport._addedDataToIncoming(incoming, has_exclusive_flag=has_exclusive_flag)
     return going_on
 
 

@@ -35,7 +35,12 @@ class LogSender:
             return None
         dropped, self._dropped = tuple(self._dropped.items()), {}
         return LogFrame(
-            number=batch.number, ack=batch.ack, epoch=self._link.epoch, lines=tuple(batch.rows), dropped=dropped
+            number=batch.number,
+            ack=batch.ack,
+            wants_ack=batch.wants_ack,
+            epoch=self._link.epoch,
+            lines=tuple(batch.rows),
+            dropped=dropped,
         )
 
     def acknowledged(self, ack: LogAck) -> None:
@@ -47,4 +52,10 @@ class LogSender:
         batch = self._link.resend() if log_book is not None else None
         if batch is None:
             return None
-        return LogFrame(number=batch.number, ack=batch.ack, epoch=self._link.epoch, lines=tuple(batch.rows))
+        return LogFrame(
+            number=batch.number,
+            ack=batch.ack,
+            wants_ack=batch.wants_ack,
+            epoch=self._link.epoch,
+            lines=tuple(batch.rows),
+        )

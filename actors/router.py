@@ -11,7 +11,7 @@ from typing import Any
 from flora.actors.base import FloraActor
 from flora.actors.isolate.progress import last_started
 from flora.actors.lanes import DROP_THRESHOLD, Lanes, Row, Salvage
-from flora.actors.link import Batch, Link, Pace
+from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import merged
 from flora.actors.routing import GuildRoutes
@@ -105,7 +105,7 @@ class Router(FloraActor):
             worker = WorkerId(number)
             known = self._workers.get(worker)
             if known is None:
-                self._workers[worker] = WorkerEnd(address, Link(self.incarnation, MAX_FRAME_ROWS, pace=Pace()))
+                self._workers[worker] = WorkerEnd(address, Link(self.incarnation, MAX_FRAME_ROWS, window=WINDOW))
             elif known.address != address:
                 known.address = address
                 self._worker_is_back(worker, known)
@@ -181,7 +181,7 @@ class Router(FloraActor):
         if self._too_full():
             self._held_since = time.monotonic()
             self.after(HOLD_BACK_CHECK_S, self._check_held)
-        else:
+        elif msg.wants_ack:
             self._gateway.release_ack()
 
     def _broadcast(self, row: Row) -> None:
@@ -360,9 +360,9 @@ class Router(FloraActor):
             return
         self._confirm_loads()
         for end in self._workers.values():
-            if end.address is not None and (batch := self.poll(end.link)) is not None:
+            if end.address is not None and (batch := end.link.poll()) is not None:
                 self.send(end.address, self._dispatch_frame(end.link, batch))
-        if self.peers.gateway is not None and (control := self.poll(self._gateway)) is not None:
+        if self.peers.gateway is not None and (control := self._gateway.poll()) is not None:
             self._send_control(control)
         if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
@@ -373,6 +373,7 @@ class Router(FloraActor):
         return DispatchFrame(
             number=batch.number,
             ack=batch.ack,
+            wants_ack=batch.wants_ack,
             epoch=link.epoch,
             seqs=seqs,
             guild_ids=guild_ids,
@@ -397,6 +398,7 @@ class Router(FloraActor):
         return GatewayControl(
             number=batch.number,
             ack=batch.ack,
+            wants_ack=batch.wants_ack,
             epoch=self._gateway.epoch,
             subscriptions=tuple(batch.rows),
             replaces_all=batch.number != 0 and batch.number == self._replacing,

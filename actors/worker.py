@@ -16,7 +16,7 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.cores import pin_process, usable_cores
 from flora.actors.isolate.host import IsolateHost
-from flora.actors.link import Batch, Link, Pace
+from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
 from flora.messages.base import Address, Failed
@@ -49,6 +49,8 @@ from flora.messages.settings import Settings
 log = logging.getLogger(__name__)
 
 DEADLINE_SWEEP_S = 0.05  # how often limits are looked at while anything runs
+REPORT_EVERY_S = 0.02
+REPORT_ROWS = 64
 MAX_FRAME_ROWS = 1024
 DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
 
@@ -90,6 +92,8 @@ class Worker(FloraActor):
         self._next_call = 1
         self._calls: dict[int, tuple[int, int]] = {}  # call id → (isolate, op id)
         self._sweeping = False
+        self._report_timer = 0
+        self._must_report = False  # something for the router that must not wait
         self.counters = WorkerCounters()
 
     # Start
@@ -97,8 +101,8 @@ class Worker(FloraActor):
     def on_start(self, msg: Start) -> object:
         assert msg.worker_id is not None
         pin_to_core(msg.worker_id, msg.settings)
-        self._router: Link[ReportRow] = Link(self.incarnation, MAX_FRAME_ROWS, pace=Pace())
-        self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS, pace=Pace())
+        self._router: Link[ReportRow] = Link(self.incarnation, MAX_FRAME_ROWS, window=WINDOW)
+        self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS, window=WINDOW)
         self._cancelled: list[int] = []
         self._logs = LogSender(self.incarnation)
         recorder = msg.settings.data_dir / "run" / f"{msg.name.replace(' ', '-')}-{self.incarnation}.recorder"
@@ -128,6 +132,7 @@ class Worker(FloraActor):
         if peers.router != self.peers.router and peers.router is not None:
             self._router.take_back()
             self._router.offer_all((SUBSCRIBED, r.guild_id, r.handlers) for r in self._serving.values() if r.guild_id)
+            self._must_report = True
         if peers.gateway != self.peers.gateway and peers.gateway is not None:
             self._gateway.take_back()
             self._fail_calls("the gateway was restarted; whether the call took effect is not known")
@@ -219,7 +224,7 @@ class Worker(FloraActor):
         for seq, outcome, elapsed_us in report.done:
             self._count(outcome, elapsed_us)
             if guild_id and seq:
-                self._router.offer((DONE, seq, guild_id, outcome))
+                self._report_done(seq, guild_id, outcome)
         for op_id, *call in report.calls:
             self._calls[self._next_call] = (resident.key, op_id)
             method, route, scope, body, query, reason, retry = call
@@ -230,6 +235,16 @@ class Worker(FloraActor):
             self._logs.line(level, guild_id, text, target)
         self._note_state(resident, report)
 
+    def _report_done(self, seq: int, guild_id: str, outcome: str) -> None:
+        """Completions only tell the router how much is under way: they wait a little for company."""
+        self._router.offer((DONE, seq, guild_id, outcome))
+        if not self._report_timer:
+            self._report_timer = self.after(REPORT_EVERY_S, self._report_is_due)
+
+    def _report_is_due(self) -> None:
+        self._report_timer = 0
+        self._must_report = True
+
     def _note_state(self, resident: Resident, report: IsolateReport) -> None:
         if report.cancelled_ops:
             self._cancel_calls(resident.key, set(report.cancelled_ops))
@@ -237,6 +252,7 @@ class Worker(FloraActor):
             resident.handlers = report.handlers
             if resident.serving and resident.guild_id:
                 self._router.offer((SUBSCRIBED, resident.guild_id, report.handlers))
+                self._must_report = True
         self.counters.isolate_rebuilds += report.rebuilt
         if report.lost is not None:
             self._lose(resident, report.lost)
@@ -265,6 +281,7 @@ class Worker(FloraActor):
         if self._serving.get(resident.guild_id) is resident:
             del self._serving[resident.guild_id]
             self._router.offer((LOST, resident.guild_id, why))
+            self._must_report = True
         resident.serving = False
         self._local.tell(resident.address, CloseIsolate(limit_s=0))
 
@@ -288,6 +305,7 @@ class Worker(FloraActor):
             self.reply_ok(self._start_request, None, self._facts())
             return
         self._router.offer((SUBSCRIBED, resident.guild_id, resident.handlers))
+        self._must_report = True
         if old is not None:
             self.counters.isolate_restarts += 1
             old.serving = False
@@ -376,12 +394,17 @@ class Worker(FloraActor):
             return
         self._drain_local()
         self._keep_sweeping()
-        if self.peers.router is not None and (report := self.poll(self._router)) is not None:
-            self.send(self.peers.router, self._worker_frame(report))
-        if self.peers.gateway is not None and (calls := self.poll(self._gateway)) is not None:
+        self._send_report()
+        if self.peers.gateway is not None and (calls := self._gateway.poll()) is not None:
             self.send(self.peers.gateway, self._rest_frame(calls))
         if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
+
+    def _send_report(self) -> None:
+        urgent = self._must_report or self._router.owes_ack or self._router.waiting >= REPORT_ROWS
+        if urgent and self.peers.router is not None and (report := self._router.poll()) is not None:
+            self._must_report = False
+            self.send(self.peers.router, self._worker_frame(report))
 
     def _worker_frame(self, batch: Batch[ReportRow]) -> WorkerFrame:
         parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
@@ -391,6 +414,7 @@ class Worker(FloraActor):
         return WorkerFrame(
             number=batch.number,
             ack=batch.ack,
+            wants_ack=batch.wants_ack,
             epoch=self._router.epoch,
             done=done,
             subscriptions=subscriptions,
@@ -402,7 +426,12 @@ class Worker(FloraActor):
         if batch.number:
             cancelled, self._cancelled = tuple(self._cancelled), []
         return RestFrame(
-            number=batch.number, ack=batch.ack, epoch=self._gateway.epoch, calls=tuple(batch.rows), cancelled=cancelled
+            number=batch.number,
+            ack=batch.ack,
+            wants_ack=batch.wants_ack,
+            epoch=self._gateway.epoch,
+            calls=tuple(batch.rows),
+            cancelled=cancelled,
         )
 
 

@@ -31,6 +31,44 @@ def test_given_one_row_when_polled_then_it_goes_at_once_and_the_next_waits_for_t
     assert sender.poll().rows == ["two"]
 
 
+def test_given_a_window_when_small_frames_go_then_only_the_last_one_asks_for_an_acknowledgement():
+    left, right = Link("a", window=3), Link("b", window=3)
+    asked = []
+    for row in range(3):
+        left.offer(row)
+        batch = left.poll()
+        right.receive(Frame(number=batch.number, ack=batch.ack, epoch="a", wants_ack=batch.wants_ack))
+        asked.append((batch.wants_ack, right.owes_ack))
+    left.offer("more")
+
+    assert asked == [(False, False), (False, False), (True, True)]
+    assert left.poll() is None
+    left.receive(frame_of(right, right.poll()))
+    assert left.poll().rows == ["more"]
+
+
+def test_given_a_window_when_a_large_frame_goes_then_the_next_one_waits():
+    left = Link("a", window=8)
+    left.offer_all(range(20))
+
+    assert left.poll().wants_ack
+    left.offer("next")
+    assert left.poll() is None
+
+
+def test_given_a_window_when_rows_come_back_then_they_carry_the_acknowledgement():
+    left, right = Link("a", window=2), Link("b", window=2)
+    for row in range(10):
+        left.offer(row)
+        batch = left.poll()
+        assert batch.rows == [row]
+        right.receive(Frame(number=batch.number, ack=batch.ack, epoch="a", wants_ack=batch.wants_ack))
+        right.offer(row)
+        left.receive(frame_of(right, right.poll()))
+
+    assert len(left) == 0
+
+
 def test_given_rows_both_ways_when_answered_then_the_acknowledgement_travels_with_the_answer():
     left, right = Link("a"), Link("b")
     left.offer(1)
