@@ -257,7 +257,7 @@ class FloraActor(Actor):
         self.on_stop()
         if self._bridge_open:
             self._bridge_open = False
-            self._watched.remove(self.bridge.fd)
+            self._watched = [fd for fd in self._watched if fd != self.bridge.fd]
             self.bridge.close()
 
     @property

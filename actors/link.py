@@ -1,8 +1,8 @@
 """Streams between two actors, batch by batch.
 
 A message between two processes costs the actor library some 0.3 ms of processor time, whatever is in it. So a stream travels
-in frames, and while a frame is under way the next one fills: at low load a frame holds one item and adds no delay; under load the cost per item falls by
-two orders of magnitude.
+in frames, and while a frame is under way the next one fills: at low load a frame holds one item and adds no delay; under load
+the cost per item falls by two orders of magnitude.
 
 Acknowledgements are messages too. Small frames therefore do not ask for one; they are acknowledged with the next frame in the other
 direction. A large frame, or the last one of a window, asks, and the sender waits for the answer: that lets the next frame
