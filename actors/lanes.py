@@ -19,6 +19,9 @@ Row = tuple[int, str, str, str]
 DROPPABLE = frozenset({"messageCreate", "messageUpdate"})
 DROP_THRESHOLD = 2000  # unfinished events of a worker, or of one guild, from which droppable events are shed
 HARD_LIMIT = 2 * DROP_THRESHOLD  # headroom for everything else; past it any event of that guild is shed
+GUILD_SHARE = (
+    DROP_THRESHOLD // 10
+)  # what one guild can add to its worker's pressure: a flooded guild is its own problem
 
 
 @dataclass(slots=True)
@@ -64,6 +67,8 @@ class Lanes:
     def __init__(self) -> None:
         self._lanes: dict[GuildId, Lane] = {}
         self._backlog: dict[WorkerId, int] = {}
+        self._pressure: dict[WorkerId, int] = {}
+        self._flooded: set[GuildId] = set()  # lanes at or over the threshold
         self.tally = Tally()
 
     def __contains__(self, guild_id: GuildId) -> bool:
@@ -79,6 +84,15 @@ class Lanes:
         """Events sent to a worker and not yet done."""
         return self._backlog.get(worker, 0)
 
+    def pressure_on(self, worker: WorkerId) -> int:
+        """Events of all guilds of a worker that are accepted and not done, at most `GUILD_SHARE` of each."""
+        return self._pressure.get(worker, 0)
+
+    def overfull(self) -> int:
+        """How many events are in lanes and workers that are at or over the threshold; 0: all is well."""
+        lanes = sum(self._lanes[guild_id].backlog for guild_id in self._flooded)
+        return lanes + sum(pressure for pressure in self._pressure.values() if pressure >= DROP_THRESHOLD)
+
     def open(self, guild_id: GuildId, worker: WorkerId, *, held: bool) -> Lane:
         """Makes a lane, or gives the one there is."""
         lane = self._lanes.get(guild_id)
@@ -92,12 +106,17 @@ class Lanes:
         if lane is None:
             return 0
         self._backlog[lane.worker] = self.backlog_of(lane.worker) - len(lane.unfinished)
+        self._pressure[lane.worker] = self.pressure_on(lane.worker) - min(lane.backlog, GUILD_SHARE)
+        self._flooded.discard(guild_id)
         self.tally.dropped_no_isolate += len(lane.waiting)
         return len(lane.waiting)
 
-    def admit(self, row: Row) -> bool:
+    def admit(self, row: Row, *, shed: bool = True) -> bool:
         """Takes in an event.
 
+        Args:
+            row: The event.
+            shed: False: the sender is being held back, so nothing needs to be dropped yet.
         Returns:
             True when the row is to be sent to its lane's worker now; False when it waits or was dropped.
         """
@@ -105,12 +124,13 @@ class Lanes:
         if lane is None:
             self.tally.dropped_no_isolate += 1
             return False
-        if self._must_shed(lane, row[2]):
+        if shed and self._must_shed(lane, row[2]):
             lane.shedding += 1
             self.tally.shed += 1
             return False
         lane.shedding = 0
         self.tally.accepted += 1
+        self._grew(GuildId(row[1]), lane)
         if lane.held or lane.waiting:
             lane.waiting.append(row)
             return False
@@ -120,8 +140,24 @@ class Lanes:
     def _must_shed(self, lane: Lane, name: str) -> bool:
         backlog = lane.backlog
         if name in DROPPABLE:
-            return backlog >= DROP_THRESHOLD or self.backlog_of(lane.worker) >= DROP_THRESHOLD
+            return backlog >= DROP_THRESHOLD or self.pressure_on(lane.worker) >= DROP_THRESHOLD
         return backlog >= HARD_LIMIT
+
+    def _grew(self, guild_id: GuildId, lane: Lane) -> None:
+        """Called before one more event is put into the lane."""
+        backlog = lane.backlog
+        if backlog < GUILD_SHARE:
+            self._pressure[lane.worker] = self.pressure_on(lane.worker) + 1
+        elif backlog + 1 == DROP_THRESHOLD:
+            self._flooded.add(guild_id)
+
+    def _shrank(self, guild_id: GuildId, lane: Lane) -> None:
+        """Called after one event has left the lane."""
+        backlog = lane.backlog
+        if backlog < GUILD_SHARE:
+            self._pressure[lane.worker] -= 1
+        elif backlog + 1 == DROP_THRESHOLD:
+            self._flooded.discard(guild_id)
 
     def _send(self, lane: Lane, row: Row) -> None:
         lane.unfinished[row[0]] = row
@@ -134,6 +170,7 @@ class Lanes:
         if lane is None or lane.unfinished.pop(seq, None) is None:
             return False
         self._backlog[lane.worker] -= 1
+        self._shrank(guild_id, lane)
         self.tally.done += 1
         return True
 
@@ -166,10 +203,14 @@ class Lanes:
                 continue
             lane.held = True
             limit = last_started.get(guild_id, 0)
+            before = min(lane.backlog, GUILD_SHARE)
             failed = [row for seq, row in lane.unfinished.items() if seq <= limit]
             kept = [row for seq, row in lane.unfinished.items() if seq > limit]
             lane.waiting.extendleft(reversed(kept))
             lane.unfinished.clear()
+            self._pressure[worker] = self.pressure_on(worker) - before + min(lane.backlog, GUILD_SHARE)
+            if lane.backlog < DROP_THRESHOLD:
+                self._flooded.discard(guild_id)
             self.tally.died += len(failed)
             salvaged.append(Salvage(guild_id, failed, len(kept)))
         self._backlog[worker] = 0

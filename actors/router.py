@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from flora.actors import hold_back
 from flora.actors.base import FloraActor
+from flora.actors.hold_back import HoldBack
 from flora.actors.isolate.progress import last_started
-from flora.actors.lanes import DROP_THRESHOLD, Lanes, Row, Salvage
+from flora.actors.lanes import Lanes, Row, Salvage
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import merged
@@ -34,10 +36,6 @@ from flora.messages.logs import LogAck
 log = logging.getLogger(__name__)
 
 MAX_FRAME_ROWS = 1024
-HOLD_BACK_S = (
-    1.0  # longest time the gateway is kept waiting for a worker whose backlog is full; then droppable events are shed
-)
-HOLD_BACK_CHECK_S = 0.02
 RELOAD_LIMIT_S = 120.0
 CONTROL_AGAIN_S = 1.0  # a control frame that the gateway has not acknowledged by then is sent again
 RELOAD_AGAIN_S = 1.0  # pause before a reload that failed as a whole (the deployer died, storage is down) is tried again
@@ -71,7 +69,8 @@ class Router(FloraActor):
         self._workers: dict[WorkerId, WorkerEnd] = {}
         self._subscriptions: dict[GuildId, tuple[str, ...]] = {}
         self._told_no_isolate: set[str] = set()
-        self._held_since: float | None = None
+        self._hold_back = HoldBack()
+        self._is_holding = False
         self._gateway_is_new = True
         self._replacing = 0  # number of the frame that told the gateway everything
         self._tried_again: set[ReqId] = set()  # restores that a worker's death cut short once
@@ -174,13 +173,13 @@ class Router(FloraActor):
             row = (msg.first_seq + offset, guild_id, msg.names[offset], msg.payloads[offset])
             if guild_id == "":
                 self._broadcast(row)
-            elif self._lanes.admit(row):
+            elif self._lanes.admit(row, shed=self._hold_back.shedding):
                 self._workers[self._lanes[GuildId(guild_id)].worker].link.offer(row)
             else:
                 self._not_sent(guild_id, row[2])
-        if self._too_full():
-            self._held_since = time.monotonic()
-            self.after(HOLD_BACK_CHECK_S, self._check_held)
+        if self._hold_back.begins(self._lanes.overfull(), time.monotonic()):
+            self._is_holding = True
+            self.after(hold_back.CHECK_S, self._check_held)
         elif msg.wants_ack:
             self._gateway.release_ack()
 
@@ -198,16 +197,16 @@ class Router(FloraActor):
         elif self._lanes[guild].shedding == 1:
             self._logs.line("warn", guild_id, f"events are being dropped: too many are waiting ({name} first)")
 
-    def _too_full(self) -> bool:
-        return any(self._lanes.backlog_of(worker) >= DROP_THRESHOLD for worker in self._workers)
-
     def _check_held(self) -> None:
-        if self._held_since is None:
+        if not self._is_holding:
             return
-        if self._too_full() and time.monotonic() - self._held_since < HOLD_BACK_S:
-            self.after(HOLD_BACK_CHECK_S, self._check_held)
+        if self._hold_back.goes_on(self._lanes.overfull(), time.monotonic()):
+            self.after(hold_back.CHECK_S, self._check_held)
             return
-        self._held_since = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_holding = False
         self._gateway.release_ack()
 
     def receiveMsg_WorkerFrame(self, msg: WorkerFrame, sender: Address) -> None:
@@ -222,8 +221,8 @@ class Router(FloraActor):
         for guild_id, why in msg.lost:
             log.error("guild lost its isolate: %s", why, extra={"guild_id": guild_id})
             self._forget(GuildId(guild_id))
-        if self._held_since is not None and not self._too_full():
-            self._check_held()
+        if self._is_holding and not self._lanes.overfull():
+            self._let_go()
 
     def _worker_at(self, address: Address) -> tuple[WorkerId, WorkerEnd | None]:
         for worker, end in self._workers.items():

@@ -436,7 +436,10 @@ class Worker(FloraActor):
 
 
 def pin_to_core(worker_id: int, settings: Settings) -> None:
-    """Keeps this process on one core, the workers spread over all."""
+    """Keeps this process on one core, where there is one for each worker and one more.
+
+    With fewer, pinning cost a quarter of the events per second (two cores, four workers, 100 guilds).
+    """
     cores = usable_cores()
-    if settings.runtime.pin_workers and len(cores) > 1:
+    if settings.runtime.pin_workers and len(cores) > settings.runtime.max_workers:
         pin_process(cores[worker_id % len(cores)])

@@ -30,7 +30,7 @@ class RuntimeSettings:
     guild_concurrency: int = 4
     guild_overlap: int = 16
     max_heap_mb: int = 64
-    pin_workers: bool = True
+    pin_workers: bool = True  # where there are more cores than workers
     show_internal_stack_frames: bool = False
 
 

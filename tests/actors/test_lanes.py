@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flora.actors.lanes import DROP_THRESHOLD, HARD_LIMIT, Lanes
+from flora.actors.lanes import DROP_THRESHOLD, GUILD_SHARE, HARD_LIMIT, Lanes
 from flora.messages.ids import GuildId, WorkerId
 
 G, W = GuildId("1"), WorkerId(0)
@@ -61,13 +61,51 @@ def test_given_one_below_the_threshold_when_chat_arrives_then_it_is_accepted():
     assert lanes.admit(row(9001, "messageUpdate"))
 
 
-def test_given_a_worker_full_of_another_guild_when_chat_arrives_then_it_is_shed():
+def test_given_a_worker_full_of_one_other_guild_when_chat_arrives_then_it_is_accepted():
     lanes = open_lanes()
     lanes.open(GuildId("2"), W, held=False)
     for seq in range(DROP_THRESHOLD):
         lanes.admit(row(seq, guild="2"))
 
+    assert lanes.admit(row(9001, "messageCreate"))
+    assert not lanes.admit(row(9002, "messageCreate", guild="2"))
+
+
+@pytest.mark.scenario("T27")
+def test_given_a_worker_full_of_many_guilds_when_chat_arrives_then_it_is_shed():
+    lanes = open_lanes()
+    for guild in range(2, 2 + DROP_THRESHOLD // GUILD_SHARE):
+        lanes.open(GuildId(str(guild)), W, held=False)
+        for seq in range(GUILD_SHARE):
+            lanes.admit(row(seq, guild=str(guild)))
+
+    assert lanes.pressure_on(W) == DROP_THRESHOLD
     assert not lanes.admit(row(9001, "messageCreate"))
+    assert lanes.admit(row(9002, "messageCreate"), shed=False)
+    assert lanes.admit(row(9003, "interactionCreate"))
+
+
+@given(st.lists(st.sampled_from(["admit", "done", "close", "die", "release"]), max_size=60), st.booleans())
+def test_given_any_course_when_counted_then_pressure_is_what_the_lanes_hold(steps, held):
+    lanes, seq = Lanes(), 0
+    lanes.open(G, W, held=held)
+    for step in steps:
+        seq += 1
+        match step:
+            case "admit":
+                lanes.admit(row(seq))
+            case "done" if G in lanes and lanes[G].unfinished:
+                lanes.done(G, next(iter(lanes[G].unfinished)))
+            case "close":
+                lanes.close(G)
+                lanes.open(G, W, held=held)
+            case "die":
+                lanes.worker_died(W, {G: seq // 2})
+            case "release":
+                lanes.release(G)
+
+    assert lanes.pressure_on(W) == lanes[G].backlog
+    assert lanes.backlog_of(W) == len(lanes[G].unfinished)
 
 
 def test_given_a_guild_past_its_hard_limit_when_anything_arrives_then_it_is_shed():
