@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import logging
 from collections.abc import Coroutine
@@ -15,6 +16,7 @@ from flora.actors.peer_calls import PeerCalls
 from flora.actors.starter import load_starter
 from flora.messages.base import Address, Ok, Request
 from flora.messages.deployment import (
+    BringUpGuilds,
     Compile,
     Compiled,
     Deploy,
@@ -77,7 +79,7 @@ class PeerHost:
 class Deployer(FloraActor):
     """Owns tables `deployments` and `deployment_revisions`, and the order of deploys per guild.
 
-    Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments (runtime), ReloadGuilds (router),
+    Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds (router),
                GuildJoined, GuildLeft (gateway)
     Sends      Compile (compiler), LoadGuild, UnloadGuild (router); Ok, Failed (caller)
     State      the deploys under way and a cache of compiled scripts; the rest is in Postgres.
@@ -170,6 +172,13 @@ class Deployer(FloraActor):
     def receiveMsg_ReloadGuilds(self, msg: ReloadGuilds, sender: Address) -> None:
         """These guilds lost their isolate."""
         self._answer(msg, sender, self._service.reload(msg.guild_ids))
+
+    def receiveMsg_BringUpGuilds(self, msg: BringUpGuilds, sender: Address) -> None:
+        """All guilds of READY; see `DeployService.joined`."""
+        self._answer(msg, sender, self._bring_up(msg.guild_ids))
+
+    async def _bring_up(self, guild_ids: tuple[GuildId, ...]) -> None:
+        await asyncio.gather(*(self._service.joined(guild_id) for guild_id in guild_ids))
 
     def receiveMsg_GuildJoined(self, msg: GuildJoined, sender: Address) -> None:
         """The bot is in this guild; see `DeployService.joined`."""

@@ -112,11 +112,17 @@ class Gateway(FloraActor):
             Reports(
                 events=lambda: post(_EVENTS_WAITING),
                 result=self._result_arrived,
-                ready=lambda app, bot: post(_ToRuntime(GatewayReady(application_id=app, bot_user_id=bot))),
+                ready=self._ready,
                 guild=lambda guild_id, joined: post(_Guild(guild_id, joined)),
                 failed=lambda error: post(_ToRuntime(GatewayFailed(code=error.code, message=str(error)))),
             ),
         )
+
+    def _ready(self, application_id: str, bot_user_id: str, guild_ids: tuple[str, ...]) -> None:
+        """On the loop."""
+        guilds = tuple(map(GuildId, guild_ids))
+        ready = GatewayReady(application_id=application_id, bot_user_id=bot_user_id, guild_ids=guilds)
+        self.bridge.post(_ToRuntime(ready))
 
     def _result_arrived(self, origin: str, result: Result) -> None:
         """On the loop."""

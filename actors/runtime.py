@@ -23,7 +23,7 @@ from flora.actors.router import Router
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.actors.worker import Worker
 from flora.messages.base import Address, Failed, Message, Ok
-from flora.messages.deployment import RestoreDeployments
+from flora.messages.deployment import BringUpGuilds, RestoreDeployments
 from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable
 from flora.messages.gateway import GatewayFailed, GatewayReady, OpenGateway
@@ -41,6 +41,9 @@ from flora.messages.lifecycle import (
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 30.0
+READY_LIMIT_S = 10.0
+BRING_UP_LIMIT_S = 20.0
+WORKER_RESTARTS = RestartPolicy(max_restarts=10_000)  # guests can end a worker; that must never end the system
 Step = Callable[[Callable[[], None]], None]
 
 
@@ -75,6 +78,8 @@ class Runtime(FloraActor):
         self._ready = False
         self._draining = False
         self._fronts_open = False
+        self._gateway_ready: GatewayReady | None = None
+        self._when_gateway_is_ready: Callable[[], None] | None = None
         self._rng = random.Random()
 
     # Boot
@@ -95,6 +100,7 @@ class Runtime(FloraActor):
             ("deployments", self._restore),
             ("gateway and http", self._open_fronts),
             ("cron", self._start_step("cron", Cron, "cron")),
+            ("guilds", self._bring_up_guilds),
         ]
         self._run(steps)
         return DEFERRED
@@ -136,7 +142,8 @@ class Runtime(FloraActor):
 
     def _start_step(self, name: str, actor_class: type[FloraActor], peer: str, worker_id: int | None = None) -> Step:
         def step(then: Callable[[], None]) -> None:
-            child = self._children[name] = Child(name, actor_class, peer, worker_id)
+            restarts = Restarts(RestartPolicy() if worker_id is None else WORKER_RESTARTS)
+            child = self._children[name] = Child(name, actor_class, peer, worker_id, restarts=restarts)
             self._start_child(child, then, self._boot_failed)
 
         return step
@@ -145,6 +152,28 @@ class Runtime(FloraActor):
         self._fronts_open = True
         self.tell(self.peers.gateway, OpenGateway())
         self._start_step("http", HttpFrontend, "http")(then)
+
+    def _bring_up_guilds(self, then: Callable[[], None]) -> None:
+        """Waits for READY and for the scripts of new guilds: who sees the ready line is to get an answer."""
+        self._when_gateway_is_ready = then
+        if self._gateway_ready is not None:
+            self._gateway_became_ready()
+        else:
+            self.after(READY_LIMIT_S, self._stop_waiting_for_ready)
+
+    def _gateway_became_ready(self) -> None:
+        then, ready = self._when_gateway_is_ready, self._gateway_ready
+        if then is None or ready is None:
+            return
+        self._when_gateway_is_ready = None
+        request = BringUpGuilds(req_id=ReqId(""), guild_ids=ready.guild_ids)
+        self.ask(self.peers.deployer, request, lambda _: then(), BRING_UP_LIMIT_S)
+
+    def _stop_waiting_for_ready(self) -> None:
+        then, self._when_gateway_is_ready = self._when_gateway_is_ready, None
+        if then is not None:
+            self._progress("Discord does not say READY yet; events follow when it does")
+            then()
 
     def _restore(self, then: Callable[[], None]) -> None:
         def restored(reply: Ok | Failed) -> None:
@@ -253,7 +282,9 @@ class Runtime(FloraActor):
 
     def receiveMsg_GatewayReady(self, msg: GatewayReady, sender: Address) -> None:
         """Every shard is READY: events flow."""
-        self._progress(f"the gateway is ready (bot {msg.bot_user_id})")
+        self._progress(f"the gateway is ready (bot {msg.bot_user_id}, {len(msg.guild_ids)} guilds)")
+        self._gateway_ready = msg
+        self._gateway_became_ready()
 
     def receiveMsg_GatewayFailed(self, msg: GatewayFailed, sender: Address) -> None:
         """Discord refuses for good: only a person can repair that."""

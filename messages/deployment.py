@@ -110,6 +110,13 @@ class RestoreDeployments(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BringUpGuilds(Request):
+    """Runtime → deployer after READY: answered when each of these guilds runs its script or the starter, or cannot."""
+
+    guild_ids: tuple[GuildId, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadGuilds(Request):
     """Router → deployer: these guilds lost their isolate; load their stored deployments again. Ok.value as RestoreDeployments."""
 

@@ -99,6 +99,7 @@ class GatewayReady(Message):
 
     application_id: str
     bot_user_id: str
+    guild_ids: tuple[GuildId, ...] = ()  # where the bot is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

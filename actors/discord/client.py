@@ -99,7 +99,9 @@ def intents_from(names: tuple[str, ...]) -> disnake.Intents:
 class ClientHooks:
     """What the client reports. Called on the loop; must not block."""
 
-    ready: Callable[[str, str], None]  # (application id, bot's user id), once, when every shard was READY
+    ready: Callable[
+        [str, str, tuple[str, ...]], None
+    ]  # (application id, bot's user id, guilds), once all shards were READY
     guild: Callable[[str, bool], None]  # (guild id, True: available, False: left)
 
 
@@ -193,6 +195,7 @@ class FloraClient(disnake.AutoShardedClient):
         self._scopes = scopes
         self._report = hooks
         self._ready_shards: set[int] = set()
+        self._guilds_at_start: list[str] = []
         self._announced = False
         super().__init__(
             loop=asyncio.get_running_loop(),
@@ -297,11 +300,12 @@ class FloraClient(disnake.AutoShardedClient):
 
     def _ready_arrived(self, raw: dict[str, Any]) -> None:
         self._ready_shards.add(raw["__shard_id__"] or 0)
+        self._guilds_at_start.extend(guild["id"] for guild in raw["guilds"])
         self._sink.push("", "ready", raw)
         if not self._announced and len(self._ready_shards) >= (self.shard_count or 1):
             self._announced = True
             self._ready.set()
-            self._report.ready(raw["application"]["id"], raw["user"]["id"])
+            self._report.ready(raw["application"]["id"], raw["user"]["id"], tuple(self._guilds_at_start))
 
     def _guild_create(self, raw: dict[str, Any]) -> None:
         if not raw.get("unavailable"):

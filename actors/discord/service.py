@@ -27,7 +27,7 @@ class Reports:
 
     events: Callable[[], None]  # the sink has events
     result: Callable[[str, Result], None]  # (origin, result of one REST call)
-    ready: Callable[[str, str], None]  # (application id, bot's user id), once
+    ready: Callable[[str, str, tuple[str, ...]], None]  # (application id, bot's user id, guilds), once
     guild: Callable[[str, bool], None]  # (guild id, True: available, False: left)
     failed: Callable[[FloraError], None]  # Discord refused for good
 
@@ -89,6 +89,6 @@ class GatewayService:
         self.executor.application_id = application_id
         self.rest.open.set()
 
-    def _ready(self, application_id: str, bot_user_id: str) -> None:
+    def _ready(self, application_id: str, bot_user_id: str, guild_ids: tuple[str, ...]) -> None:
         self._open_rest(application_id)
-        self._reports.ready(application_id, bot_user_id)
+        self._reports.ready(application_id, bot_user_id, guild_ids)

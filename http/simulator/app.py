@@ -93,8 +93,9 @@ async def attachment(request: web.Request) -> web.Response:
 
 
 async def _keep_saved(app: web.Application) -> AsyncIterator[None]:
-    """Saves a moment after each change, and at the end."""
+    """Saves at once, so that the first guild keeps its id whatever happens; then a moment after each change, and at the end."""
     sim = app[SIMULATOR]
+    sim.save()
     saver = asyncio.create_task(_save_after_changes(sim))
     yield
     saver.cancel()

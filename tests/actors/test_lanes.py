@@ -87,10 +87,9 @@ def test_given_a_worker_full_of_many_guilds_when_chat_arrives_then_it_is_shed():
 
 @given(st.lists(st.sampled_from(["admit", "done", "close", "die", "release"]), max_size=60), st.booleans())
 def test_given_any_course_when_counted_then_pressure_is_what_the_lanes_hold(steps, held):
-    lanes, seq = Lanes(), 0
+    lanes = Lanes()
     lanes.open(G, W, held=held)
-    for step in steps:
-        seq += 1
+    for seq, step in enumerate(steps, 1):
         match step:
             case "admit":
                 lanes.admit(row(seq))

@@ -84,7 +84,7 @@ async def connect(tmp_path: Path) -> AsyncIterator[Connect]:
             Reports(
                 events=woken,
                 result=lambda _, result: found.results.__setitem__(result[0], result),
-                ready=lambda app, bot: found.ready.append((app, bot)),
+                ready=lambda app, bot, guilds: found.ready.append((app, bot)),
                 guild=lambda guild_id, joined: found.guilds.append((guild_id, joined)),
                 failed=lambda error: found.failures.append(error),  # noqa: PLW0108  # `found` comes later
             ),
