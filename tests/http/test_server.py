@@ -51,7 +51,7 @@ async def test_given_a_silent_runtime_when_asked_then_ready_is_no_within_its_lim
     assert (response.status, (await response.json())["ready"]) == (503, False)
 
 
-@pytest.mark.parametrize("path", ["/api/nothing", "/api", "/", "/api/deployments/1/2", "/api/<b>"])
+@pytest.mark.parametrize("path", ["/api/nothing", "/api", "/nothing", "/api/deployments/1/2", "/api/<b>"])
 async def test_unknown_paths_are_404_as_json(host: Any, path: str) -> None:
     response = await host.get(path, headers={"Accept": "text/html"})
 
