@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 MAX_FRAME_EVENTS = 2048
 """~2 MB of payloads; larger frames would only make the router wait."""
 GOODBYE_S = 1.0
+BUSY_CALLS = 64
+"""So many REST calls unfinished are a queue: a result that waits a little for others is no later for that."""
+BUSY_HOLD_S = 0.008
 
 
 class _EventsWaiting:
@@ -129,7 +132,10 @@ class Gateway(FloraActor):
         self._results.append((origin, result))
         if not self._results_posted:
             self._results_posted = True
-            self.bridge.post(_RESULTS_WAITING)
+            if self._service.executor.unfinished < BUSY_CALLS:
+                self.bridge.post(_RESULTS_WAITING)
+            else:
+                self.bridge.loop.call_later(BUSY_HOLD_S, self.bridge.post, _RESULTS_WAITING)
 
     def on_inbox(self, item: object) -> None:
         match item:

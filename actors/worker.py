@@ -48,9 +48,11 @@ from flora.messages.settings import Settings
 
 log = logging.getLogger(__name__)
 
-DEADLINE_SWEEP_S = 0.05  # how often limits are looked at while anything runs
+DEADLINE_SWEEP_S = 0.1  # how often limits are looked at while anything runs
 REPORT_EVERY_S = 0.02
 REPORT_ROWS = 64
+BUSY_CALLS = 32  # so many REST calls under way are a queue already
+BUSY_HOLD_S = 0.005
 MAX_FRAME_ROWS = 1024
 DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
 
@@ -92,6 +94,8 @@ class Worker(FloraActor):
         self._next_call = 1
         self._calls: dict[int, tuple[int, int]] = {}  # call id → (isolate, op id)
         self._sweeping = False
+        self._call_timer = 0
+        self._must_call = False
         self._report_timer = 0
         self._must_report = False  # something for the router that must not wait
         self.counters = WorkerCounters()
@@ -395,10 +399,23 @@ class Worker(FloraActor):
         self._drain_local()
         self._keep_sweeping()
         self._send_report()
-        if self.peers.gateway is not None and (calls := self._gateway.poll()) is not None:
-            self.send(self.peers.gateway, self._rest_frame(calls))
+        self._send_calls()
         if self.peers.log_book is not None and (lines := self._logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
+
+    def _send_calls(self) -> None:
+        """REST calls; with many under way already they wait a little for company."""
+        if len(self._calls) >= BUSY_CALLS and not (self._must_call or self._gateway.owes_ack):
+            if self._gateway.waiting and not self._call_timer:
+                self._call_timer = self.after(BUSY_HOLD_S, self._calls_are_due)
+            return
+        if self.peers.gateway is not None and (calls := self._gateway.poll()) is not None:
+            self._must_call = False
+            self.send(self.peers.gateway, self._rest_frame(calls))
+
+    def _calls_are_due(self) -> None:
+        self._call_timer = 0
+        self._must_call = True
 
     def _send_report(self) -> None:
         urgent = self._must_report or self._router.owes_ack or self._router.waiting >= REPORT_ROWS

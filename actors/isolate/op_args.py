@@ -45,9 +45,12 @@ def snowflake(value: Any, field: str) -> str:
     """A Discord id as canonical decimal text."""
     if not isinstance(value, str):
         raise OpError(f"{field}: expected a string")
-    if not (value.isascii() and value.isdigit() and len(value) <= 20 and 0 < int(value) <= U64_MAX):
+    if not (value.isascii() and value.isdigit() and len(value) <= 20):
         raise invalid(field, "not a valid id")
-    return str(int(value))
+    number = int(value)
+    if not 0 < number <= U64_MAX:
+        raise invalid(field, "not a valid id")
+    return value if value[0] != "0" else str(number)
 
 
 def is_snowflake(value: Any) -> bool:
