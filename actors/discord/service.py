@@ -20,6 +20,8 @@ from flora.messages.settings import Settings
 
 log = logging.getLogger(__name__)
 
+CANCEL_LIMIT_S = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Reports:
@@ -55,10 +57,12 @@ class GatewayService:
         )
         self.access = GuildAccess(self.rest.get)
         self.may_connect = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
         self._reports = reports
 
     async def run(self) -> None:
         """Logs in, connects when it may, and stays connected until `close`; what only a person can repair is reported."""
+        self._running = asyncio.current_task()
         try:
             await self.client.log_in()
             await self._learn_application()
@@ -72,9 +76,15 @@ class GatewayService:
             self._reports.failed(BugError("the gateway failed; see its log"))
 
     async def close(self) -> None:
-        """Says goodbye to Discord."""
+        """Says goodbye to Discord. A login under way is given up first: it would open new connections behind our back."""
         self.sink.close()
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running], timeout=CANCEL_LIMIT_S)
         await self.client.close()
+        connector = self.client.http.connector
+        if connector is not None:
+            await connector.close()
 
     async def _learn_application(self) -> None:
         # Scripts register commands while they load, which at boot is before READY.
