@@ -6,6 +6,7 @@ vanishes without a word. So `receiveMessage` catches everything, answers `Failed
 
 from __future__ import annotations
 
+import gc
 import itertools
 import logging
 import os
@@ -35,6 +36,8 @@ from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
 from flora.messages.settings import Settings
 
 log = logging.getLogger(__name__)
+
+GC_EVERY = 20_000  # allocations between collections; with Python's own 700 a reply cost 8 % more processor time
 
 DEFERRED = object()
 """Returned by `on_start` or `on_drain`: the reply comes later, through `reply_ok` or `reply_failed`."""
@@ -206,6 +209,7 @@ class FloraActor(Actor):
         self.settings, self.peers, self.name = msg.settings, msg.peers, msg.name
         setproctitle(f"flora: {msg.name}")
         configure_logging(msg.settings.log_level, msg.name)
+        gc.set_threshold(GC_EVERY, 20, 20)
         if self.uses_bridge:
             self.bridge = AsyncBridge(msg.name)
             self._bridge_open = True
