@@ -95,7 +95,7 @@ class Engine:
     def open(self, spec: IsolateSpec) -> Isolate:
         """Begin to make an isolate; `Opened` or a Fault arrives. Isolates are opened one after another."""
         number = next(self._numbers)
-        isolate = Isolate(self, spec, number, self.recorder.claim(spec.name, number))
+        isolate = Isolate(self, spec, number, self.recorder.claim(spec.name, number, spec.started_before))
         self.isolates.add(isolate)
         self._to_open.put(isolate)
         if self._opener is None:

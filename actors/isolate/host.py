@@ -34,7 +34,7 @@ class IsolateHost:
         """Readable when `collect` has something."""
         return self._engine.fileno()
 
-    def open(self, key: int, generation: int, guild_id: str) -> Isolate:
+    def open(self, key: int, generation: int, guild_id: str, started_before: int = 0) -> Isolate:
         """Begins to make an isolate; `Opened` or a `Fault` is said under this key and generation."""
         isolate = self._engine.open(
             IsolateSpec(
@@ -44,6 +44,7 @@ class IsolateHost:
                 boot=self._boot_facts(guild_id),
                 heap_limit_mb=self.settings.runtime.max_heap_mb,
                 boot_limit_s=self.settings.runtime.boot_timeout_s or 3600.0,
+                started_before=started_before,
             )
         )
         self._owners[isolate.number] = (key, generation)

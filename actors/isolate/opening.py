@@ -50,6 +50,7 @@ class IsolateSpec:
     boot: Mapping[str, Any] = field(default_factory=dict)  # the boot call's object; progressOffset is added here
     heap_limit_mb: int
     boot_limit_s: float
+    started_before: int = 0  # for the flight recorder: see `Recorder.claim`
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from typing import Final
 PAGE_BYTES: Final = mmap.PAGESIZE
 CELLS: Final = struct.Struct("<dddddd")
 _HOST_AT: Final = 1024
-_HOST: Final = struct.Struct("<8sQI")
+_HOST: Final = struct.Struct("<8sQQI")
 _MAGIC: Final = b"FLORAREC"
 MAX_NAME_BYTES: Final = 64
 _MAP_FIXED: Final = 0x10  # the same on Linux and macOS; Python's mmap has no name for it
@@ -40,12 +40,13 @@ class Progress:
     turns: int  # how often code was entered; one that stands still while the isolate is busy does not come back
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class RecorderEntry:
     """One isolate that was alive when its worker wrote last."""
 
     name: str
     isolate_number: int
+    started_before: int  # event that the isolate it replaced had started last; 0: it replaced none
     progress: Progress
 
 
@@ -119,12 +120,13 @@ class Recorder:
         self._free: list[int] = []
         self._slots = 0
 
-    def claim(self, name: str, isolate_number: int) -> Slot:
+    def claim(self, name: str, isolate_number: int, started_before: int = 0) -> Slot:
         """A fresh page for an isolate.
 
         Args:
             name: the guild's id, or empty for the default isolate; at most MAX_NAME_BYTES bytes.
             isolate_number: unique in this process, tells generations of the same guild apart.
+            started_before: event that the isolate which this one replaces had started last; 0: it replaces none.
         """
         raw = name.encode()
         if len(raw) > MAX_NAME_BYTES:
@@ -134,7 +136,9 @@ class Recorder:
             self._slots += 1
             os.ftruncate(self.fd, self._slots * PAGE_BYTES)
         index = self._free.pop()
-        os.pwrite(self.fd, _HOST.pack(_MAGIC, isolate_number, len(raw)) + raw, index * PAGE_BYTES + _HOST_AT)
+        os.pwrite(
+            self.fd, _HOST.pack(_MAGIC, isolate_number, started_before, len(raw)) + raw, index * PAGE_BYTES + _HOST_AT
+        )
         return Slot(self, index)
 
     def give_back(self, index: int) -> None:
@@ -161,12 +165,12 @@ def read_recorder(path: Path) -> list[RecorderEntry]:
         return []
     entries = []
     for start in range(0, len(data) - PAGE_BYTES + 1, PAGE_BYTES):
-        magic, number, length = _HOST.unpack_from(data, start + _HOST_AT)
+        magic, number, started_before, length = _HOST.unpack_from(data, start + _HOST_AT)
         if magic == _MAGIC:
             name_at = start + _HOST_AT + _HOST.size
             name = data[name_at : name_at + min(length, MAX_NAME_BYTES)].decode(errors="replace")
             progress = _progress(data[start : start + CELLS.size])
-            entries.append(RecorderEntry(name=name, isolate_number=number, progress=progress))
+            entries.append(RecorderEntry(name, number, started_before, progress))
     return entries
 
 
@@ -174,5 +178,5 @@ def last_started(path: Path) -> dict[str, int]:
     """Per guild, the sequence number of the event that was started last in any of its isolates; guilds with none are absent."""
     latest: dict[str, int] = {}
     for entry in read_recorder(path):
-        latest[entry.name] = max(latest.get(entry.name, 0), entry.progress.started_seq)
+        latest[entry.name] = max(latest.get(entry.name, 0), entry.started_before, entry.progress.started_seq)
     return {name: seq for name, seq in latest.items() if seq}

@@ -178,7 +178,7 @@ class IsolateSession:
     def _open(self) -> None:
         self._generation += 1
         self._phase = Phase.OPENING
-        self._isolate = self._host.open(self._key, self._generation, self._guild_id)
+        self._isolate = self._host.open(self._key, self._generation, self._guild_id, self._last_started)
 
     def _opened(self, output: dict[str, Any]) -> None:
         self._handlers = []

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from flora.actors.isolate.host import IsolateHost
+from flora.actors.isolate.progress import last_started
 from flora.actors.isolate.session import IsolateSession
 from flora.messages.dispatch import Outcome
 from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateReport
@@ -315,6 +316,19 @@ def test_given_an_event_that_spins_after_waiting_when_a_later_one_has_started_th
     b.until_done(1)
 
     assert b.done[1] == Outcome.TIMED_OUT
+
+
+@pytest.mark.scenario("T34")
+def test_given_a_rebuilt_isolate_when_its_worker_dies_then_the_recorder_still_knows_what_had_started(bench):
+    b = bench()
+    b.deploy("on('messageCreate', async () => { while (true) await 0 })")
+
+    b.send(7, "loop")
+    b.until(lambda: b.rebuilt == 1)
+    assert last_started(b.host.recorder_path) == {"55": 7}
+    b.until(lambda: b.handlers and not b.sessions[1]._busy)
+
+    assert last_started(b.host.recorder_path) == {"55": 7}
 
 
 @pytest.mark.scenario("T26")
