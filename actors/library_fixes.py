@@ -68,7 +68,8 @@ def _delay(intent: Any, current_time: datetime | None = None) -> timedelta:
     """How long a send that waits for another one to the same receiver may sleep.
 
     The library wakes such a send when the first one's socket becomes free, except when the receiver was sending to us on that
-    socket at the same moment; then it sleeps for half its time-out, 150 seconds (read in its code, not seen here). So it looks again after a millisecond.
+    socket at the same moment; then it sleeps for half its time-out, 150 seconds (read in its code, not seen here). So it looks
+    again after a millisecond.
     Can go when tests/actors/test_library_fixes.py passes without it.
     """
     delay: timedelta = _original_delay(intent, current_time)
