@@ -29,7 +29,7 @@ from thespian.actors import (
 
 from flora.actors.bridge import AsyncBridge, Outgoing
 from flora.actors.process_log import configure_logging
-from flora.messages.base import Address, Failed, Message, Ok, Reply, Request
+from flora.messages.base import Address, Failed, Message, Ok, Request
 from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
@@ -199,11 +199,6 @@ class FloraActor(Actor):
 
     def receiveMsg_Failed(self, msg: Failed, sender: Address) -> None:
         self._settle(msg)
-
-    def receive_named_reply(self, msg: Reply) -> None:
-        """For subclasses that receive named results: hands them to whoever asked."""
-        if not (self._bridge_open and self.bridge.answered(msg)):
-            log.debug("late reply", extra={"action": "late_reply", "req_id": msg.req_id})
 
     def receiveMsg_Start(self, msg: Start, sender: Address) -> None:
         self.settings, self.peers, self.name = msg.settings, msg.peers, msg.name

@@ -117,7 +117,7 @@ class Router(FloraActor):
             return
         address, end.address = end.address, None
         end.link.take_back()
-        started = last_started(Path(msg.recorder)) if msg.recorder else {}
+        started = _read_and_remove(msg.recorder)
         for salvage in self._lanes.worker_died(worker, started):
             self._tell_of_death(salvage)
         self.give_up_on(address, WorkerGone("the worker died meanwhile"))
@@ -402,3 +402,12 @@ class Router(FloraActor):
             subscriptions=tuple(batch.rows),
             replaces_all=batch.number != 0 and batch.number == self._replacing,
         )
+
+
+def _read_and_remove(recorder: str) -> dict[str, int]:
+    """What a dead worker had started; its flight recorder is of no use afterwards."""
+    if not recorder:
+        return {}
+    started = last_started(Path(recorder))
+    Path(recorder).unlink(missing_ok=True)
+    return started
