@@ -1,8 +1,8 @@
 """disnake for transport only: websocket, heartbeat, resume, identify, shards. Its models and caches are never used.
 
-Three places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event;
-`received_message` of the socket, by a shorter one for dispatches; and the pauses of a reconnecting shard. Everything
-rare goes through disnake's own code.
+Four places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event;
+`received_message` of the socket, by a shorter one for dispatches; the pauses of a reconnecting shard; and the making of a
+websocket, so that none is left open. Everything rare goes through disnake's own code.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import disnake
 import orjson
 from disnake import shard as disnake_shard
 from disnake.backoff import ExponentialBackoff
-from disnake.gateway import DiscordWebSocket
-from disnake.http import Route
+from disnake.gateway import DiscordWebSocket, ReconnectWebSocket
+from disnake.http import HTTPClient, Route
 
 from flora.actors.discord.http import connector
 from flora.actors.discord.payloads import event_name
@@ -120,6 +120,13 @@ class ShardBackoff(ExponentialBackoff[bool]):
 class EventSocket(DiscordWebSocket):
     """A gateway connection that spends on a dispatch only what it needs: inflate, parse, count, hand over."""
 
+    async def poll_event(self) -> None:
+        try:
+            await super().poll_event()
+        except (ReconnectWebSocket, disnake.ConnectionClosed):
+            let_go_of(self.socket)  # disnake drops it without a word
+            raise
+
     async def received_message(self, raw_msg: str | bytes, /) -> None:
         if isinstance(raw_msg, bytes):
             if self._buffer or raw_msg[-4:] != ZLIB_SUFFIX:
@@ -197,6 +204,7 @@ class FloraClient(disnake.AutoShardedClient):
         self._ready_shards: set[int] = set()
         self._guilds_at_start: list[str] = []
         self._announced = False
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
         super().__init__(
             loop=asyncio.get_running_loop(),
             connector=connector(),
@@ -207,9 +215,22 @@ class FloraClient(disnake.AutoShardedClient):
             member_cache_flags=disnake.MemberCacheFlags.none(),
             enable_gateway_error_handler=False,
         )
+        self.http.ws_connect = self._ws_connect  # type: ignore[method-assign]
         parsers = self._connection.parsers
         parsers.clear()
         parsers.update(self._parsers())
+
+    async def _ws_connect(self, url: str, *, compress: int = 0) -> aiohttp.ClientWebSocketResponse:
+        socket = await HTTPClient.ws_connect(self.http, url, compress=compress)
+        self._sockets = [known for known in self._sockets if not known._response.closed]
+        self._sockets.append(socket)
+        return socket
+
+    async def close(self) -> None:
+        """Says goodbye to Discord; a connection that was not yet ready to say it is dropped."""
+        await super().close()
+        for socket in self._sockets:
+            let_go_of(socket)
 
     async def log_in(self) -> None:
         """Proves the token; tries again for ever while Discord cannot be reached.
@@ -326,6 +347,11 @@ class FloraClient(disnake.AutoShardedClient):
     def _thread_list(self, raw: dict[str, Any]) -> None:
         for thread in raw.get("threads", ()):
             self._scopes.learn("channel", thread["id"], raw["guild_id"])
+
+
+def let_go_of(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """Drops a websocket's connection at once, without the closing handshake; one that is closed already stays so."""
+    socket._response.close()
 
 
 def _token_refused() -> ConfigError:
