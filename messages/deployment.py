@@ -11,6 +11,7 @@ from datetime import datetime
 
 from flora.messages.base import Request
 from flora.messages.ids import GuildId
+from flora.messages.placement import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +155,7 @@ class LoadGuild(Request):
     script: str
     source_map: str | None
     restore: bool = False  # True: after a worker died or at boot
+    placement: Placement = Placement.SHARED  # as stored; the router goes by what it knows if that is more recent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

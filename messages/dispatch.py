@@ -48,6 +48,7 @@ class WorkerFrame(Frame):
     ] = ()  # (seq, guild_id, outcome), one per event of a guild; none for broadcasts
     subscriptions: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (guild_id, every event name it handles now)
     lost: tuple[tuple[str, str], ...] = ()  # (guild_id, why): its isolate could not be rebuilt
+    wedged: tuple[tuple[str, str], ...] = ()  # (guild_id, why): its isolate does not end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,10 @@ class WorkerExited(Message):
     """A worker died. Its guilds are held until PeersChanged names its successor."""
 
     worker_id: int
-    recorder: str  # path of the dead worker's flight recorder folder
+    recorder: str  # path of the dead worker's flight recorder file
+    signal: int | None = None  # which signal ended it; None: it left by itself, or that is not known
+    cause: str = ""  # what is known beyond that: "" or a sentence, such as which guild used up the memory
+    guilty: tuple[str, ...] = ()  # guilds that are known to have caused it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

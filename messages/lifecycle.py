@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flora.messages.base import Address, Message, Request
+from flora.messages.ids import GuildId
 from flora.messages.settings import Settings
 
 
@@ -31,6 +32,7 @@ class Start(Request):
     peers: Peers
     name: str  # "worker 0": names the process "flora: worker 0"
     worker_id: int | None = None
+    dedicated_to: GuildId | None = None  # a worker for this guild alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,100 @@
+"""Where guilds run: router ↔ runtime, front-end → router, router ↔ deployer.
+
+Router → runtime   StartWorker → Ok | Failed (then PeersChanged names the new worker); StopWorker → Ok; ReplaceWorker.
+Front-end → router PlaceGuild → Ok | Failed; DescribeGuild → Ok | Failed; DescribeWorkers → Ok.
+Router → deployer  NotePlacement: to be remembered across restarts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from flora.messages.base import Message, Request
+from flora.messages.ids import GuildId
+
+FIRST_DEDICATED_WORKER = 1000
+"""Ids from here on are dedicated workers, below are the pool."""
+
+
+class Placement(StrEnum):
+    """Where a guild is to run."""
+
+    SHARED = "shared"  # in the pool, beside others
+    DEDICATED = "dedicated"  # an operator wants a worker for it alone
+    QUARANTINED = "quarantined"  # it brought a worker down; alone until a new deployment stays healthy
+
+
+class GuildState(StrEnum):
+    """How a guild's isolate is."""
+
+    LOADING = "loading"
+    SERVING = "serving"
+    THROTTLED = "throttled"  # its processor budget is used up: new events wait
+    RESTING = "resting"  # its isolate ended; the pause before it is made anew
+    FAILED = "failed"  # it could not be made anew; a deployment brings it back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartWorker(Request):
+    """Start a dedicated worker. Ok once it serves; PeersChanged has been sent by then."""
+
+    worker_id: int  # FIRST_DEDICATED_WORKER or more
+    guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopWorker(Request):
+    """End a dedicated worker that has no guild any more. Unknown id: Ok."""
+
+    worker_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceWorker(Message):
+    """End this worker at once and start it anew: something in it cannot be ended otherwise."""
+
+    worker_id: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceGuild(Request):
+    """Run a guild there from now on. Ok.value: what DescribeGuild gives. Failed: NOT_FOUND (no script), UNAVAILABLE."""
+
+    guild_id: GuildId
+    placement: Placement  # SHARED or DEDICATED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeGuild(Request):
+    """Ok.value: {"guild_id", "worker", "placement", "state", "reason": str | None, "since": RFC 3339 | None, "waiting": int,
+    "unfinished": int, "usage": {…} | None}; usage as in ReadGuildUsage. Failed: NOT_FOUND (the guild has no script).
+    """
+
+    guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeWorkers(Request):
+    """Ok.value: [{"worker", "dedicated", "up", "guilds": int, "unfinished", "restarts", "rss_bytes", "cpu_us"}, …] by id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadGuildUsage(Request):
+    """Router → worker. guild_id None: of all its guilds. Ok.value: {guild id: usage}, usage being {"cpu_us": total,
+    "cpu_us_last_minute", "cpu_balance_us", "throttled": times, "events_done", "heap_bytes", "buffer_bytes", "timers", "pending_ops",
+    "ops_refused", "log_lines_dropped", "rebuilds", "state": GuildState, "resting_s": seconds left}. Counts are since the isolate was
+    first loaded in this worker.
+    """
+
+    guild_id: GuildId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotePlacement(Message):
+    """Remember where the guild is to run, and why; SHARED forgets it."""
+
+    guild_id: GuildId
+    placement: Placement
+    reason: str
