@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flora.actors import router
+from flora.actors import router, router_loads
 from flora.actors.router import Router
 from flora.actors.routing import default_worker
 from flora.messages.base import Failed, Ok
@@ -278,7 +278,7 @@ def test_given_a_deploy_while_the_worker_is_down_when_it_fails_to_load_then_the_
 
 
 def test_given_a_deployer_that_dies_during_a_reload_then_the_next_one_is_asked(scene, monkeypatch):
-    monkeypatch.setattr(router, "RELOAD_AGAIN_S", 0.02)
+    monkeypatch.setattr(router_loads, "RELOAD_AGAIN_S", 0.02)
     scene.load(G)
     scene.finish_load(scene.workers[0])
     scene.worker_dies()

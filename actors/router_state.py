@@ -1,0 +1,87 @@
+"""What the parts of the router share: who runs where, what is under way, what the gateway and the log book are to hear."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from flora.actors.lanes import Lanes, Row
+from flora.actors.link import WINDOW, Link
+from flora.actors.log_sender import LogSender
+from flora.actors.routing import GuildRoutes
+from flora.messages.base import Address
+from flora.messages.deployment import LoadGuild
+from flora.messages.ids import GuildId, WorkerId
+
+log = logging.getLogger(__name__)
+
+MAX_FRAME_ROWS = 1024
+
+Subscription = tuple[str, tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class WorkerEnd:
+    """What the router knows of one worker."""
+
+    address: Address
+    link: Link[Row]
+    parked: list[tuple[LoadGuild, Address]] = field(default_factory=list)  # loads that came while it was down
+
+
+class RouterState:
+    """Memory only. Everything happens on the router's thread."""
+
+    def __init__(self, epoch: str, pool: int) -> None:
+        """Knows nobody yet.
+
+        Args:
+            epoch: Of this router; new for each life.
+            pool: Number of shared workers.
+        """
+        self._epoch = epoch
+        self.lanes = Lanes()
+        self.routes = GuildRoutes(pool)
+        self.workers: dict[WorkerId, WorkerEnd] = {}
+        self.subscriptions: dict[GuildId, tuple[str, ...]] = {}
+        self.gateway: Link[Subscription] = Link(epoch, MAX_FRAME_ROWS)
+        self.logs = LogSender(epoch)
+        self._told_no_isolate: set[str] = set()
+
+    def meet(self, worker: WorkerId, address: Address) -> WorkerEnd:
+        """A worker that was not known before."""
+        end = self.workers[worker] = WorkerEnd(address, Link(self._epoch, MAX_FRAME_ROWS, window=WINDOW))
+        return end
+
+    def worker_at(self, address: Address) -> tuple[WorkerId, WorkerEnd | None]:
+        """The living worker with this address; (-1, None) when there is none."""
+        for worker, end in self.workers.items():
+            if end.address == address:
+                return worker, end
+        return WorkerId(-1), None
+
+    def subscribe(self, worker: WorkerId, guild_id: GuildId, names: tuple[str, ...]) -> None:
+        """Notes what a guild's script handles, and has the gateway told."""
+        if guild_id not in self.lanes:  # only after a restart of this router: the worker knows the guild, we do not
+            self.routes.assign(guild_id, worker)
+            self.lanes.open(guild_id, worker, held=False)
+        self.subscriptions[guild_id] = names
+        self._told_no_isolate.discard(guild_id)
+        self.gateway.offer((guild_id, names))
+
+    def forget(self, guild_id: GuildId) -> None:
+        """The guild has nothing that runs any more: its events stop at the gateway."""
+        self.lanes.close(guild_id)
+        self.routes.forget(guild_id)
+        if self.subscriptions.pop(guild_id, None) is not None:
+            self.gateway.offer((guild_id, ()))
+
+    def tell_not_sent(self, guild_id: str, name: str) -> None:
+        """Says, once per guild or burst, that an event was not let through."""
+        guild = GuildId(guild_id)
+        if guild not in self.lanes:
+            if guild_id not in self._told_no_isolate:
+                self._told_no_isolate.add(guild_id)
+                log.info("event dropped: guild has no script", extra={"guild_id": guild_id, "event": name})
+        elif self.lanes[guild].shedding == 1:
+            self.logs.line("warn", guild_id, f"events are being dropped: too many are waiting ({name} first)")
