@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import orjson
 import pytest
 
-from flora.actors.discord.client import ShardBackoff
+from flora.actors.discord.client import EventSocket, ShardBackoff
 from flora.http.simulator.config import SimulatorConfig
 from flora.http.simulator.running import RunningSimulator
 from flora.messages.errors import ConfigError
@@ -239,3 +240,21 @@ async def test_given_discord_down_at_start_when_it_comes_up_then_we_connect(
         await eventually.soon(lambda: connected.ready, within_s=10)
 
     assert not connected.failures
+
+
+async def test_given_a_shard_that_waits_for_hello_when_the_service_closes_then_no_connection_is_left(
+    simulator: RunningSimulator, connect: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = []
+
+    async def never(socket: EventSocket) -> None:
+        waiting.append(socket.socket)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(EventSocket, "poll_event", never)
+    connected = await connect(simulator.api_base)
+    await eventually.soon(lambda: waiting)
+
+    await connected.service.close()
+
+    assert waiting[0]._response.connection is None
