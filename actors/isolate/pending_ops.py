@@ -56,6 +56,10 @@ class PendingOps:
             self._commands.forget()
         return op_id, ok, "null" if ok and asked.void else text
 
+    def forget(self, op_id: int) -> bool:
+        """The script does not wait for this one any more; False when it was not pending."""
+        return self._pending.pop(op_id, None) is not None
+
     def abandon(self) -> tuple[int, ...]:
         """The isolate is gone: nobody waits for anything. Gives the ids of calls that need not leave any more."""
         gone = tuple(self._pending)

@@ -264,8 +264,11 @@ class IsolateSession:
         for name in output.get("h", ()):
             self._handlers.append(name)
             self._out.handlers_changed = True
+        gone = output.get("k", ())
         for op_id, name, args in output.get("o", ()):
-            self._start_op(op_id, name, args)
+            if op_id not in gone:
+                self._start_op(op_id, name, args)
+        self._out.cancelled.extend(op_id for op_id in gone if self._ops.forget(op_id))
         for seq, outcome, text, elapsed_us in output.get("d", ()):
             self._completed(seq, outcome, text, elapsed_us)
         due_ms = output.get("n")

@@ -204,6 +204,7 @@ test('GIVEN a started event WHEN killed THEN it neither completes nor acts, and 
   isolate.events(['slow', { id: '1', channelId: '2' }], ['ask', { id: '3', channelId: '4' }], ['ask', {}])
   const killed = isolate.send({ c: [['kill', 1, 3]] })
   assert.deepEqual([killed.s, killed.p, killed.n], [1, 1, null])
+  assert.deepEqual(killed.k, [2])
   isolate.nowMs += 1000
   const output = isolate.answer([1, true, null], [2, true, null])
   assert.deepEqual(messages(output), ['answered'])

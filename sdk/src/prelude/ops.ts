@@ -1,6 +1,6 @@
 /** Requests to the host: `op` asks, `settleOp` brings the answer, `dropOps` forgets those of a task that was ended. */
 import { errorOf } from './error_text'
-import { putOp } from './output'
+import { putForgotten, putOp } from './output'
 import {
   captureStackTrace,
   createObject,
@@ -121,8 +121,21 @@ export function settleOp(id: number, succeeded: boolean, value: unknown): void {
 /** Forgets what a task asked for: its promises never settle, its suspended code is garbage. */
 export function dropOps(task: Task): void {
   mapForEach(pending, (entry) => {
-    if (entry.task === task) forget(entry)
+    if (entry.task !== task) return
+    forget(entry)
+    putForgotten(entry.id)
   })
+}
+
+/** The number of the op asked for last. */
+export const lastOp = (): number => lastId
+
+/** Gives up one op: its promise never settles, and the host is told that it need not go on. */
+export function abandonOp(id: number): void {
+  const entry = mapGet(pending, id)
+  if (entry === undefined) return
+  forget(entry)
+  putForgotten(id)
 }
 
 function forget(entry: PendingOp): void {

@@ -24,6 +24,7 @@ let logs = ''
 let handlers = ''
 let crons = ''
 let extracted = ''
+let forgotten = ''
 let logLines = 0
 let logLinesDropped = 0
 let maxLogLines = 1000
@@ -69,19 +70,24 @@ export function putExtracted(text: string): void {
   extracted = jsonStringify(text)
 }
 
+/** An op whose answer nobody waits for any more. */
+export function putForgotten(id: number): void {
+  forgotten = forgotten === '' ? '' + id : forgotten + ',' + id
+}
+
 /** The whole output as one JSON object, and an empty buffer behind it. */
 export function render(counters: Counters): string {
   if (logLinesDropped > 0) {
     logs += ',["warn","console: ' + logLinesDropped + ' more lines dropped"]'
   }
-  let text = part('o', ops) + part('d', done) + part('l', logs) + part('h', handlers) + part('c', crons)
+  let text = part('o', ops) + part('d', done) + part('l', logs) + part('h', handlers) + part('c', crons) + part('k', forgotten)
   if (extracted !== '') text += ',"x":' + extracted
   if (counters.nextTimerAt !== null) text += ',"n":' + counters.nextTimerAt
   if (counters.started !== 0) text += ',"s":' + counters.started
   if (counters.queued !== 0) text += ',"q":' + counters.queued
   if (counters.pendingOps !== 0) text += ',"p":' + counters.pendingOps
   if (counters.more) text += ',"m":true'
-  ops = done = logs = handlers = crons = extracted = ''
+  ops = done = logs = handlers = crons = extracted = forgotten = ''
   logLines = logLinesDropped = 0
   return text === '' ? '{}' : '{' + slice(text, 1) + '}'
 }

@@ -318,6 +318,19 @@ def test_given_an_event_that_spins_after_waiting_when_a_later_one_has_started_th
     assert b.done[1] == Outcome.TIMED_OUT
 
 
+@pytest.mark.scenario("T29")
+def test_given_a_call_under_way_when_its_event_is_ended_then_the_worker_hears_that_nobody_waits_for_it(bench):
+    b = bench()
+    b.answer_calls = False
+    b.deploy("on('messageCreate', async (c) => { setTimeout(() => { while (true) {} }, 5); await c.reply('x') })")
+
+    b.send(1, "x")
+    b.until(lambda: b.cancelled)
+
+    assert b.done == {1: Outcome.TIMED_OUT}
+    assert b.cancelled == [b.calls[0][0]]
+
+
 @pytest.mark.scenario("T34")
 def test_given_a_rebuilt_isolate_when_its_worker_dies_then_the_recorder_still_knows_what_had_started(bench):
     b = bench()
