@@ -10,27 +10,24 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
 from typing import Any
-
-import orjson
 
 from flora.actors.isolate.engine import Closed, Fault, FaultKind, Isolate, Opened, Output, State
 from flora.actors.isolate.error_text import ErrorText, script_url
+from flora.actors.isolate.feed import Feed
 from flora.actors.isolate.host import IsolateHost
-from flora.actors.isolate.ladder import Rescue, Verdict
+from flora.actors.isolate.outbox import JS_TARGET, OUR_TARGET, Outbox
 from flora.actors.isolate.output_text import decode_output
+from flora.actors.isolate.overrun import Overrun
 from flora.actors.isolate.pending_ops import PendingOps
 from flora.actors.isolate.runs import Event, Runs
 from flora.messages.base import Message
 from flora.messages.dispatch import Outcome
 from flora.messages.errors import BugError, HeapExhausted, LoadFailed, LoadTimedOut
-from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateReport
+from flora.messages.isolate import IsolateClosed, IsolateLoaded
 
 LOAD_SEQ = 0  # the script's own top-level run, as the prelude numbers it
-JS_TARGET, OUR_TARGET = "flora:js", "flora:runtime"
 NEVER_SETTLED = "Promise resolution is still pending but the event loop has already resolved"
 _OUTCOMES = {
     "ok": Outcome.OK,
@@ -50,26 +47,6 @@ class Phase(Enum):
     CLOSED = "closed"
 
 
-@dataclass(slots=True)
-class _Outbox:
-    """What the next report will say."""
-
-    done: list[tuple[int, str, int]] = field(default_factory=list)
-    calls: list[tuple[Any, ...]] = field(default_factory=list)
-    cancelled: list[int] = field(default_factory=list)
-    logs: list[tuple[str, str, str]] = field(default_factory=list)
-    handlers_changed: bool = False
-    rebuilt: bool = False
-    wake_changed: bool = False
-    lost: str | None = None
-
-    @property
-    def has_news(self) -> bool:
-        return bool(
-            self.done or self.calls or self.cancelled or self.logs or self.handlers_changed or self.rebuilt or self.lost
-        )
-
-
 class IsolateSession:
     """Drives one isolate."""
 
@@ -85,10 +62,8 @@ class IsolateSession:
         self._errors = ErrorText(guild_id)
         self._runs = Runs()
         self._ops = PendingOps(guild_id)
-        self._answers: list[str] = []
-        self._controls: list[list[Any]] = []
-        self._rescue: Rescue | None = None
-        self._victim = 0  # the event whose run is being ended
+        self._feed = Feed()
+        self._overrun = Overrun(self._runs)
         self._last_started = 0  # what the recorder said last; a closed isolate's page is empty
         self._phase_since_s = 0.0
         self._wake_at_s: float | None = None
@@ -98,7 +73,7 @@ class IsolateSession:
         self._more = False  # the prelude asked for another take
         self._was_busy = False
         self._messages: deque[Message] = deque()
-        self._out = _Outbox()
+        self._out = Outbox()
 
     # What the worker calls
 
@@ -119,7 +94,7 @@ class IsolateSession:
         for result in results:
             answer = self._ops.answered(*result)
             if answer is not None:
-                self._queue_answer(answer)
+                self._feed.answer(answer)
         self._pump()
 
     def said(self, generation: int, output: Output) -> None:
@@ -141,8 +116,6 @@ class IsolateSession:
         """Looks at every limit."""
         if self._phase is Phase.CLOSING and now_s >= self._close_at_s:
             self._end_isolate()
-        elif self._rescue is not None:
-            self._poll_rescue(now_s)
         elif self._phase is Phase.LOADING:
             self._check_load(now_s)
         elif self._phase in (Phase.SERVING, Phase.CLOSING):
@@ -187,7 +160,7 @@ class IsolateSession:
             self._end_isolate()
         elif self._script is None:
             self._enter_loading()
-            self._controls.append(["extract"])
+            self._feed.control("extract")
         else:
             self._enter_loading()
             assert self._isolate is not None
@@ -235,24 +208,10 @@ class IsolateSession:
         events = self._runs.hand_over() if self._phase in (Phase.SERVING, Phase.CLOSING) else []
         now_s = time.monotonic()
         due = self._wake_at_s is not None and now_s >= self._wake_at_s
-        if not (events or self._answers or self._controls or due):
+        if not (events or self._feed or due):
             return None
         self._wake_at_s = None
-        parts = [f'"t":{time.time() * 1000:.3f}']
-        if self._controls:
-            parts.append(f'"c":{orjson.dumps(self._controls).decode()}')
-            self._controls.clear()
-        if self._answers:
-            parts.append(f'"r":[{",".join(self._answers)}]')
-            self._answers.clear()
-        if events:
-            listed = ",".join([f"[{seq},{_quoted(name)},{payload}]" for seq, name, payload in events])
-            parts.append(f'"e":[{listed}]')
-        return ("{" + ",".join(parts) + "}").encode(errors="replace")
-
-    def _queue_answer(self, answer: tuple[int, bool, str]) -> None:
-        op_id, ok, text = answer
-        self._answers.append(f"[{op_id},{'true' if ok else 'false'},{text}]")
+        return self._feed.text(events, time.time() * 1000)
 
     # What V8 says
 
@@ -282,7 +241,7 @@ class IsolateSession:
     def _start_op(self, op_id: int, name: str, args: list[Any]) -> None:
         result = self._ops.request(op_id, name, args)
         if len(result) == 3:
-            self._queue_answer(result)
+            self._feed.answer(result)
         else:
             self._out.calls.append(result)
 
@@ -292,7 +251,7 @@ class IsolateSession:
             return  # V8 cut it off at the heap limit; the fault that follows ends it under that name
         if seq == LOAD_SEQ:
             if outcome == "ok":
-                self._controls.append(["extract"])
+                self._feed.control("extract")
             else:
                 self._load_failed(LoadFailed.code, self._rendered(text or NEVER_SETTLED))
             return
@@ -300,12 +259,12 @@ class IsolateSession:
         if not self._runs.done(seq):
             return
         ended = _OUTCOMES[outcome]
-        if self._rescue is not None and seq == self._victim and ended is Outcome.NEVER_SETTLED:
+        if self._overrun.rescuing and seq == self._overrun.victim and ended is Outcome.NEVER_SETTLED:
             # The cancelled call is over and the prelude looks at what is left of it: nothing will ever settle.
-            ended, text, self._victim = Outcome.TIMED_OUT, self._timeout_text(), 0
+            ended, text, self._overrun.victim = Outcome.TIMED_OUT, self._timeout_text(), 0
         self._out.done.append((seq, ended, elapsed_us))
         if ended not in (Outcome.OK, Outcome.NOT_A_PROMISE):
-            self._log_failure(name, self._rendered(text or NEVER_SETTLED))
+            self._out.failed(name, self._rendered(text or NEVER_SETTLED))
 
     def _extracted(self, answer: str) -> None:
         if answer == "ok":
@@ -315,10 +274,6 @@ class IsolateSession:
 
     def _rendered(self, text: str) -> str:
         return self._errors.render(text, self._runtime.show_internal_stack_frames)
-
-    def _log_failure(self, name: str, text: str) -> None:
-        kind = "broadcast" if name == "ready" else "cron" if name.startswith("__cron:") else "dispatch"
-        self._out.logs.append(("error", OUR_TARGET, f"{kind} failed: {text}"))
 
     def _faulted(self, fault: Fault) -> None:
         match fault.kind:
@@ -340,51 +295,31 @@ class IsolateSession:
     # Limits
 
     def _check_runs(self, now_s: float) -> None:
-        limit_s = self._runtime.dispatch_timeout_s
-        isolate = self._isolate
-        if not limit_s or isolate is None:
-            return
-        if isolate.busy:
-            if now_s - self._run_began_s(isolate) > limit_s:
-                self._victim = isolate.progress().running_seq or self._started_seq()
-                self._rescue = Rescue(isolate, now_s)
-                self._poll_rescue(now_s)
-        elif self._runs.overdue(now_s, limit_s):
-            self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
+        if self._isolate is not None:
+            if self._overrun.rescuing:
+                self._started_seq()
+            if self._overrun.check(self._isolate, now_s, self._runtime.dispatch_timeout_s) is not None:
+                self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
 
     def _started_seq(self) -> int:
         assert self._isolate is not None
         self._last_started = max(self._last_started, self._isolate.progress().started_seq)
         return self._last_started
 
-    def _run_began_s(self, isolate: Isolate) -> float:
-        """When the event that holds V8 now began: with the round trip, or later within it."""
-        progress = isolate.progress()
-        began_ago_s = time.time() - progress.started_at_ms / 1000
-        return max(isolate.busy_since, time.monotonic() - max(0.0, began_ago_s))
-
-    def _poll_rescue(self, now_s: float) -> None:
-        assert self._rescue is not None
-        self._started_seq()
-        verdict = self._rescue.poll(now_s)
-        if verdict is None or verdict is Verdict.ALIVE:
-            return  # alive: the engine says TERMINATED, or the call came to its end after all
-        self._rescue = None
-        self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
-
     def _terminated(self) -> None:
         """A cancelled call has ended; the isolate and all its other events are well."""
-        self._rescue = None
+        victim = self._overrun.victim
+        self._overrun.reset()
         if self._phase is Phase.LOADING:
             self._load_failed(LoadTimedOut.code, "module_load timed out")
-        elif self._victim == 0:
+        elif victim == 0:
             pass  # already reported, see `_completed`
-        elif self._runs.is_unfinished(self._victim):
-            name = self._runs.name_of(self._victim)
-            self._controls.append(["kill", self._victim])
-            self._runs.done(self._victim)
-            self._out.done.append((self._victim, Outcome.TIMED_OUT, int(self._runtime.dispatch_timeout_s * 1e6)))
-            self._log_failure(name, self._timeout_text())
+        elif self._runs.is_unfinished(victim):
+            name = self._runs.name_of(victim)
+            self._feed.control("kill", victim)
+            self._runs.done(victim)
+            self._out.done.append((victim, Outcome.TIMED_OUT, int(self._runtime.dispatch_timeout_s * 1e6)))
+            self._out.failed(name, self._timeout_text())
             self._more = True
         else:
             self._rebuild(Outcome.TIMED_OUT, self._timeout_text())
@@ -400,13 +335,13 @@ class IsolateSession:
         lost = self._runs.isolate_died(self._started_seq())
         for seq, name, _ in lost:
             self._out.done.append((seq, outcome, int(self._runtime.dispatch_timeout_s * 1e6)))
-            self._log_failure(name, why)
+            self._out.failed(name, why)
         if not lost:
             self._out.logs.append(("error", OUR_TARGET, f"isolate ended: {why}"))
         self._out.cancelled.extend(self._ops.abandon())
-        self._answers.clear()
-        self._controls.clear()
-        self._wake_at_s, self._rescue, self._more = None, None, False
+        self._feed.clear()
+        self._overrun.reset()
+        self._wake_at_s, self._more = None, False
         if self._phase is Phase.CLOSING:
             self._end_isolate()
             return
@@ -446,23 +381,5 @@ class IsolateSession:
             wake_in_s = max(0.0, self._wake_at_s - time.monotonic())
         if not out.has_news and wake_in_s is None and busy is self._was_busy:
             return
-        self._out, self._was_busy = _Outbox(), busy
-        self._messages.append(
-            IsolateReport(
-                key=self._key,
-                done=tuple(out.done),
-                calls=tuple(out.calls),
-                cancelled_ops=tuple(out.cancelled),
-                logs=tuple(out.logs),
-                handlers=tuple(self._handlers) if out.handlers_changed else None,
-                rebuilt=out.rebuilt,
-                busy=busy,
-                wake_in_s=wake_in_s,
-                lost=out.lost,
-            )
-        )
-
-
-@lru_cache(maxsize=1024)
-def _quoted(name: str) -> str:
-    return orjson.dumps(name).decode()
+        self._out, self._was_busy = Outbox(), busy
+        self._messages.append(out.report(self._key, self._handlers, busy, wake_in_s))
