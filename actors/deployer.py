@@ -39,7 +39,6 @@ log = logging.getLogger(__name__)
 COMPILE_LIMIT_S = 60.0  # the compiler has limits of its own; this one covers a line of large projects before ours
 UNLOAD_LIMIT_S = 30.0
 LOAD_MARGIN_S = 30.0
-LOADS_PER_WORKER = 4
 CLOSE_LIMIT_S = 1.0
 DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
 
@@ -122,7 +121,7 @@ class Deployer(FloraActor):
             PostgresDeploymentStore(self._database),
             PeerHost(self._compiler, self._router, load_limit_s(runtime)),
             max_script_bytes=runtime.max_script_bytes,
-            parallel_loads=LOADS_PER_WORKER * runtime.max_workers,
+            workers=runtime.max_workers,
             starter=load_starter,
         )
         return {}

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 
 from flora.actors.compile_cache import Script
-from flora.actors.deploy_service import MAX_WAITING_PER_GUILD, STORE_TRIES, DeployService
+from flora.actors.deploy_service import DeployService
+from flora.actors.guild_scripts import MAX_WAITING_PER_GUILD, STORE_TRIES
 from flora.messages.deployment import Compiled, Deploy, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.errors import (
     BundleFailed,
@@ -116,7 +117,7 @@ def service(host: FakeHost, store: FailingStore) -> DeployService:
 def make_service(host: FakeHost, store: MemoryDeploymentStore, **options: Any) -> DeployService:
     settings: dict[str, Any] = {
         "max_script_bytes": 100,
-        "parallel_loads": 4,
+        "workers": 1,
         "starter": lambda: STARTER,
         "sleep": lambda _: asyncio.sleep(0),
     }
@@ -478,7 +479,7 @@ async def test_given_stored_deployments_of_which_one_throws_then_the_others_run_
         await before.deploy(a_deploy(f"v{number}", guild=str(number)))
     stored = await store.current(GuildId("7"))
     assert stored is not None
-    store._deployments[GuildId("7")] = Deployment(guild_id=GuildId("7"), entry=stored.entry, bundle="throws")
+    store._deployments[GuildId("7")] = replace(stored, bundle="throws")
 
     outcome = await make_service(host, store).restore()
 
@@ -491,20 +492,73 @@ async def test_given_stored_deployments_of_which_one_throws_then_the_others_run_
 
 
 @pytest.mark.scenario("T06")
-async def test_given_a_script_that_hangs_at_load_then_it_delays_nobody(
+async def test_given_more_scripts_that_hang_at_load_than_there_are_places_then_they_delay_nobody(
+    host: FakeHost, store: FailingStore
+) -> None:
+    before = make_service(FakeHost(), store)
+    for number in range(30):
+        await before.deploy(a_deploy(f"v{number}" if number % 3 else "waits", guild=str(number)))
+    host.gate = asyncio.Event()
+    service = make_service(host, store, patience_s=0.01)
+
+    outcome = await service.restore()
+
+    assert outcome["restored"] == 20
+    assert sorted(map(int, outcome["still_loading"])) == list(range(0, 30, 3))
+    assert len(host.running) == 20
+    await asyncio.wait_for(service.joined(GuildId("0")), 1)  # the boot goes on to bring up every guild
+    host.gate.set()
+    await service._scripts.turns.all_done()
+    assert len(host.running) == 30
+    assert len(host.loads) == 30
+
+
+async def test_given_a_straggler_that_fails_at_last_then_the_log_says_so(
+    host: FakeHost, store: FailingStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make_service(FakeHost(), store).deploy(a_deploy("waits"))
+    store._deployments[G] = replace(store._deployments[G], bundle="waits, then throws")
+    host.gate = asyncio.Event()
+    service = make_service(host, store, patience_s=0.01)
+    assert (await service.restore())["still_loading"] == [G]
+
+    host.gate.set()
+    await service._scripts.turns.all_done()
+
+    assert "Failed to load deployment for guild 1: ReferenceError" in caplog.text
+
+
+async def test_given_deploys_while_a_restore_is_under_way_then_the_deployed_scripts_stay(
     host: FakeHost, store: FailingStore, eventually: Any
 ) -> None:
     before = make_service(FakeHost(), store)
-    for number in range(20):
-        await before.deploy(a_deploy("waits" if number == 3 else f"v{number}", guild=str(number)))
+    for number in range(1, 13):
+        await before.deploy(a_deploy("old waits", guild=str(number)))
     host.gate = asyncio.Event()
+    service = make_service(host, store)
+    restoring = asyncio.create_task(service.restore())
+    await eventually.soon(lambda: len(host.loads) == 4)
+    first = asyncio.create_task(service.deploy(a_deploy("new", guild=host.loads[0][0])))
+    await service.deploy(a_deploy("new", guild="9"))  # not yet reached: sorted as text, 9 is the last
+    assert not first.done(), "one load at a time"
 
-    restoring = asyncio.create_task(make_service(host, store).restore())
-    await eventually.soon(lambda: len(host.running) == 19)
-
-    assert not restoring.done()
     host.gate.set()
-    assert (await restoring)["restored"] == 20
+    await restoring
+    await first
+
+    assert host.running[GuildId("9")] == host.running[host.loads[0][0]] == "new"
+    assert len([load for load in host.loads if load[0] == "9"]) == 1
+    assert len(host.running) == 12
+
+
+async def test_given_stragglers_when_draining_then_nobody_waits_for_them(host: FakeHost, store: FailingStore) -> None:
+    await make_service(FakeHost(), store).deploy(a_deploy("waits"))
+    host.gate = asyncio.Event()
+    service = make_service(host, store, patience_s=0.01)
+    await service.restore()
+
+    assert await service.drain(5)
+    assert host.running == {}
 
 
 async def test_given_a_thousand_guilds_with_one_script_then_it_is_compiled_once(
@@ -516,7 +570,7 @@ async def test_given_a_thousand_guilds_with_one_script_then_it_is_compiled_once(
 
     outcome = await make_service(host, store).restore()
 
-    assert outcome == {"restored": 50, "failed": {}}
+    assert outcome == {"restored": 50, "failed": {}, "still_loading": []}
     assert len(host.compiled) <= 4  # those that were under way when the first one ended
 
 
@@ -529,7 +583,7 @@ async def test_given_a_store_that_is_away_for_a_moment_then_a_reload_waits_for_i
 
     outcome = await service.reload([G, GuildId("404")])
 
-    assert outcome == {"restored": 1, "failed": {"404": "nothing is deployed"}}
+    assert outcome == {"restored": 1, "failed": {"404": "nothing is deployed"}, "still_loading": []}
     assert host.running[G].startswith("v1")
 
 
@@ -589,7 +643,7 @@ async def test_given_a_guild_that_leaves_and_comes_back_then_its_own_script_runs
     await service.left(G)
     assert host.running == {}
     assert await store.current(G) is not None
-    assert await service.reload([G]) == {"restored": 0, "failed": {}}
+    assert await service.reload([G]) == {"restored": 0, "failed": {}, "still_loading": []}
     assert host.running == {}
 
     await service.joined(G)
@@ -601,7 +655,7 @@ async def test_given_a_stored_script_that_does_not_load_then_only_a_deploy_or_a_
     host: FakeHost, store: FailingStore
 ) -> None:
     await make_service(FakeHost(), store).deploy(a_deploy("v1"))
-    store._deployments[G] = Deployment(guild_id=G, entry="a", bundle="throws")
+    store._deployments[G] = replace(store._deployments[G], bundle="throws")
     service = make_service(host, store)
     await service.restore()
 

@@ -155,11 +155,11 @@ def test_given_a_real_compiler_and_postgres_then_the_deployer_serves_every_reque
     assert "sourceMappingURL" in result["shown"]["bundle"]
     assert result["absent"]["code"] == "NOT_FOUND"
     assert [entry["guild_id"] for entry in result["list"]] == ["1", "2"]
-    assert result["reloaded"] == {"restored": 1, "failed": {"3": "nothing is deployed"}}
+    assert result["reloaded"] == {"restored": 1, "failed": {"3": "nothing is deployed"}, "still_loading": []}
     assert list(result["running"]) == ["1"]
     assert "answer" in result["running"]["1"]
     assert "sourceMappingURL" not in result["running"]["1"]
-    assert result["restored"] == {"restored": 2, "failed": {}}
+    assert result["restored"] == {"restored": 2, "failed": {}, "still_loading": []}
     assert result["drained"] is None
     assert result["late"]["code"] == "SHUTTING_DOWN"
 

@@ -61,7 +61,7 @@ def service(store: PostgresDeploymentStore, host: Host) -> DeployService:
         store,
         host,
         max_script_bytes=1000,
-        parallel_loads=4,
+        workers=2,
         starter=lambda: Script(entry="src/main.ts", files=None, bundle="starter", source_map=None),
     )
 
@@ -159,7 +159,7 @@ async def test_given_a_thousand_stored_deployments_when_restored_then_all_run(
 
     outcome = await service.restore()
 
-    assert outcome == {"restored": 1000, "failed": {}}
+    assert outcome == {"restored": 1000, "failed": {}, "still_loading": []}
     assert host.running[GuildId("777")] == "v777"
 
 
