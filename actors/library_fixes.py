@@ -12,6 +12,7 @@ import select
 import selectors
 import signal
 import time
+from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import SimpleNamespace
@@ -27,6 +28,13 @@ FAULT_SIGNALS = frozenset(
 )
 WAITING_SEND_POLL = timedelta(milliseconds=1)
 
+MAX_EXITS = 64
+
+_exits: deque[tuple[int, int]] = deque(
+    maxlen=MAX_EXITS
+)  # (process id, exit code) of children that nobody has asked for
+
+_original_is_alive = multiprocCommon.MultiProcReplicator._checkChildLiveness
 _original_delay = TransmitIntent.delay
 _original_send_step = TCPTransport.TCPTransport._next_XMIT_2
 _original_ack_step = TCPTransport.TCPTransport._next_XMIT_4
@@ -39,6 +47,7 @@ def install() -> None:
         return
     TransmitIntent.delay = _delay
     multiprocCommon.set_signal_handler = _set_signal_handler
+    multiprocCommon.MultiProcReplicator._checkChildLiveness = staticmethod(_is_alive_or_noted)
     TCPTransport.selectors = SimpleNamespace(
         DefaultSelector=_PollOnce, EVENT_READ=selectors.EVENT_READ, EVENT_WRITE=selectors.EVENT_WRITE
     )
@@ -62,6 +71,26 @@ def _set_signal_handler(number: int, handler: Any) -> Any:
     Can go when an actor ends by a signal raised in it (tests/actors/test_library_fixes.py).
     """
     return None if number in FAULT_SIGNALS else signal.signal(number, handler)
+
+
+def exit_code_of(pid: int) -> int | None:
+    """How a child of this process ended: its exit code, or minus the signal. None: not known. Told once."""
+    for entry in _exits:
+        if entry[0] == pid:
+            _exits.remove(entry)
+            return entry[1]
+    return None
+
+
+def _is_alive_or_noted(child: Any) -> bool:
+    """The library's look at a child process, which throws away how it ended.
+
+    Whether a worker was killed from outside or V8 ended it decides who is to blame. Can go when `ChildActorExited` says so.
+    """
+    alive: bool = _original_is_alive(child)
+    if not alive and child.childProc.exitcode is not None:
+        _exits.append((child.childProc.pid, child.childProc.exitcode))
+    return alive
 
 
 def _delay(intent: Any, current_time: datetime | None = None) -> timedelta:

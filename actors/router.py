@@ -13,7 +13,7 @@ from typing import Any
 from flora.actors import hold_back
 from flora.actors.base import FloraActor
 from flora.actors.hold_back import HoldBack
-from flora.actors.isolate.progress import last_started
+from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.lanes import Row
 from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
@@ -257,6 +257,6 @@ def _read_and_remove(recorder: str) -> dict[str, int]:
     """What a dead worker had started; its flight recorder is of no use afterwards."""
     if not recorder:
         return {}
-    started = last_started(Path(recorder))
+    started = last_started(read_recorder(Path(recorder)))
     Path(recorder).unlink(missing_ok=True)
     return started

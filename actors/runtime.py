@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,16 +20,17 @@ from flora.actors.cron import Cron
 from flora.actors.deployer import Deployer
 from flora.actors.gateway import Gateway
 from flora.actors.http_frontend import HttpFrontend
+from flora.actors.library_fixes import exit_code_of
 from flora.actors.log_book import LogBook
 from flora.actors.router import Router
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.actors.worker import Worker
+from flora.actors.worker_exits import WorkerEnd, end_of, exited
 from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import BringUpGuilds, RestoreDeployments
-from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable
 from flora.messages.gateway import GatewayFailed, GatewayReady, OpenGateway
-from flora.messages.ids import ReqId
+from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import (
     BootProgress,
     DescribeSystem,
@@ -37,6 +40,7 @@ from flora.messages.lifecycle import (
     PeersChanged,
     Start,
 )
+from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
 
 log = logging.getLogger(__name__)
 
@@ -59,17 +63,23 @@ class Child:
     state: str = "new"  # new, starting, running, waiting, failed, stopped
     restarts: Restarts = field(default_factory=lambda: Restarts(RestartPolicy()))
     facts: Any = None
+    dedicated_to: GuildId | None = None  # the router decides when such a worker is started again
+    end: WorkerEnd | None = None  # what we know already about the end that it is about to come to
 
 
 class Runtime(FloraActor):
     """Boots, supervises and ends every other actor.
 
-    Receives   Start, Drain (launcher), GatewayReady, FatalError (children), DescribeSystem (front-end)
+    Receives   Start, Drain (launcher), GatewayReady, FatalError (children), DescribeSystem (front-end),
+               StartWorker, StopWorker, ReplaceWorker (router)
     Sends      Start, PeersChanged, Drain (children), RestoreDeployments (deployer), BootProgress, FatalError (launcher)
     State      its children and their recent deaths
-    Supervises all of them, each under a RestartPolicy; one that flaps ends the system with a clear error.
+    Supervises all of them, each under a RestartPolicy; one that flaps ends the system with a clear error. A worker for one guild is
+               started when the router says so, and never ends the system.
     Fails      while booting: the launcher gets `Failed` with the reason. Has no threads, because it forks.
     """
+
+    worker_class: type[FloraActor] = Worker
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,7 +202,12 @@ class Runtime(FloraActor):
         child.state = "starting"
         child.address = self.createActor(child.actor_class)
         start = Start(
-            req_id=ReqId(""), settings=self.settings, peers=self.peers, name=child.name, worker_id=child.worker_id
+            req_id=ReqId(""),
+            settings=self.settings,
+            peers=self.peers,
+            name=child.name,
+            worker_id=child.worker_id,
+            dedicated_to=child.dedicated_to,
         )
 
         def started(reply: Ok | Failed) -> None:
@@ -221,6 +236,9 @@ class Runtime(FloraActor):
             self.peers = replace(
                 self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0]))
             )
+        self._announce_to_all()
+
+    def _announce_to_all(self) -> None:
         for other in self._children.values():
             if other.state == "running":
                 self.send(other.address, PeersChanged(peers=self.peers))
@@ -246,9 +264,19 @@ class Runtime(FloraActor):
             self.give_up_on(address, Unavailable("it died"))
             return
         if child.worker_id is not None:
-            recorder = (child.facts or {}).get("recorder", "")
-            self.tell(self.peers.router, WorkerExited(worker_id=child.worker_id, recorder=recorder))
-        self._restart_later(child)
+            self._tell_router_of_end(child)
+        if child.dedicated_to is None:
+            self._restart_later(child)
+        else:
+            child.state = "waiting"
+
+    def _tell_router_of_end(self, child: Child) -> None:
+        assert child.worker_id is not None
+        facts = child.facts or {}
+        recorder = facts.get("recorder", "")
+        end, child.end = child.end or end_of(exit_code_of(facts.get("pid", 0)), recorder), None
+        log.error("%s ended: %s", child.name, end.text, extra={"action": "worker_ended", "guilty": end.guilty})
+        self.tell(self.peers.router, exited(child.worker_id, recorder, end))
 
     def _restart_later(self, child: Child) -> None:
         delay_s = child.restarts.died(time.monotonic(), self._rng)
@@ -275,6 +303,53 @@ class Runtime(FloraActor):
             self.send(child.address, ActorExitRequest())
             child.address = None
         self._restart_later(child)
+
+    # Workers for one guild alone; and workers that are to be replaced
+
+    def receiveMsg_StartWorker(self, msg: StartWorker, sender: Address) -> None:
+        """The router wants a worker for one guild, for the first time or again after its end. It is its policy, not ours."""
+        name = f"worker for guild {msg.guild_id}"
+        child = self._children.get(name)
+        if self._draining or (child is not None and (child.state == "starting" or child.worker_id != msg.worker_id)):
+            self.reply_failed(msg, sender, Unavailable(f"{name} cannot be started now"))
+            return
+        if child is not None and child.state == "running":
+            self.reply_ok(msg, sender)
+            return
+        if child is None:
+            child = self._children[name] = Child(name, self.worker_class, "", msg.worker_id, dedicated_to=msg.guild_id)
+        else:
+            child.restarts.total += 1
+        asker = msg.reply_to or sender
+        self._start_child(
+            child, lambda: self.reply_ok(msg, asker), lambda error: self._dedicated_failed(msg, asker, name, error)
+        )
+
+    def _dedicated_failed(self, msg: StartWorker, asker: Address, name: str, error: FloraError) -> None:
+        child = self._children.pop(name)
+        if child.address is not None:
+            self.send(child.address, ActorExitRequest())
+        self.reply_failed(msg, asker, error)
+
+    def receiveMsg_StopWorker(self, msg: StopWorker, sender: Address) -> None:
+        """A worker for one guild is not needed any more."""
+        for name, child in list(self._children.items()):
+            if child.worker_id == msg.worker_id and child.dedicated_to is not None:
+                del self._children[name]  # its end is no news then
+                self._withdraw(child)
+                if child.address is not None:
+                    log.info("%s is not needed any more", name, extra={"action": "worker_stopped"})
+                    self.send(child.address, ActorExitRequest())
+                self._announce_to_all()
+        self.reply_ok(msg, sender)
+
+    def receiveMsg_ReplaceWorker(self, msg: ReplaceWorker, sender: Address) -> None:
+        """Something in a worker cannot be ended but with it. Its own thread is well, but is asked nothing more."""
+        for child in self._children.values():
+            if child.worker_id == msg.worker_id and child.state == "running":
+                child.end = WorkerEnd(cause=msg.why)
+                log.warning("replacing %s: %s", child.name, msg.why, extra={"action": "worker_replaced"})
+                kill_process(child.facts["pid"])
 
     def _fatal(self, text: str) -> None:
         log.critical("%s", text, extra={"action": "fatal"})
@@ -341,6 +416,11 @@ class Runtime(FloraActor):
 def _say_now(text: str) -> None:
     """Progress of a step that blocks: a message to the launcher would leave only when the step is over."""
     log.info("%s", text)
+
+
+def kill_process(pid: int) -> None:
+    """`kill -9` of a child."""
+    os.kill(pid, signal.SIGKILL)
 
 
 def _with_peer(peers: Peers, name: str, address: Address | None) -> Peers:

@@ -19,6 +19,7 @@ from flora.actors.isolate.host import IsolateHost
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
+from flora.actors.os_limits import apply_to_dedicated_worker, apply_to_worker
 from flora.messages.base import Address, Failed
 from flora.messages.dispatch import (
     CronTick,
@@ -54,6 +55,7 @@ REPORT_ROWS = 64
 BUSY_CALLS = 32  # so many REST calls under way are a queue already
 BUSY_HOLD_S = 0.005
 MAX_FRAME_ROWS = 1024
+BUFFER_MB = 64  # typed arrays of an isolate
 DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
 
 DONE, SUBSCRIBED, LOST = range(3)
@@ -109,8 +111,9 @@ class Worker(FloraActor):
         self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS, window=WINDOW)
         self._cancelled: list[int] = []
         self._logs = LogSender(self.incarnation)
-        recorder = msg.settings.data_dir / "run" / f"{msg.name.replace(' ', '-')}-{self.incarnation}.recorder"
+        recorder = msg.settings.data_dir / "run" / f"worker-{msg.worker_id}-{self.incarnation}.recorder"
         self._host = IsolateHost(msg.settings, recorder)
+        limit_process(msg)
         self.watch(self._host.fileno())
         # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
         self._local = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
@@ -450,6 +453,14 @@ class Worker(FloraActor):
             calls=tuple(batch.rows),
             cancelled=cancelled,
         )
+
+
+def limit_process(start: Start) -> None:
+    """Has the operating system hold this process to what it needs; V8 is initialised."""
+    facts = apply_to_worker()
+    if start.dedicated_to is not None:
+        facts |= apply_to_dedicated_worker(start.settings.runtime.max_heap_mb, BUFFER_MB)
+    log.info("limits of the process: %s", facts, extra={"action": "os_limits"})
 
 
 def pin_to_core(worker_id: int, settings: Settings) -> None:

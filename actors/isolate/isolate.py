@@ -183,7 +183,7 @@ class Isolate:
             self._collected.clear()
             self._engine.start_collecting(self, content)
         else:
-            self.state = State.IDLE
+            self._rest(State.IDLE)
             self._engine.on_output(self, content)  # type: ignore[arg-type]
 
     def make_room(self) -> bool:
@@ -208,7 +208,7 @@ class Isolate:
     def made_room(self, content: bytes | int, fits: bool) -> None:
         """The output held back meanwhile goes out."""
         if self.state is State.BUSY:
-            self.state = State.IDLE if fits else State.SPENT
+            self._rest(State.IDLE if fits else State.SPENT)
             self._engine.on_output(self, content)  # type: ignore[arg-type]
             if not fits:
                 self._spend()
@@ -221,6 +221,12 @@ class Isolate:
         self.state = State.BUSY
         self.round_trips += 1
         self.busy_since = time.monotonic()
+        self.slot.busy(self.busy_since)
+
+    def _rest(self, state: State) -> None:
+        """V8 has left the isolate."""
+        self.state = state
+        self.slot.idle()
 
     def _require_idle(self) -> Parts:
         if self.state is not State.IDLE or self._parts is None:
@@ -249,7 +255,7 @@ class Isolate:
             v8.free(context, handle)
             return
         kind, content = v8.read(context, handle)
-        self.state = State.IDLE
+        self._rest(State.IDLE)
         if v8.hard_limit_reached(context):
             self._spend()
         elif kind == Kind.TERMINATED:
@@ -262,7 +268,7 @@ class Isolate:
         first_kind, first_error = self._first_kind, self._first_error
         self._first_kind, self._first_error = Kind.UNDEFINED, ""
         out_of_memory = self._v8.hard_limit_reached(context)
-        self.state = State.SPENT if out_of_memory else State.IDLE
+        self._rest(State.SPENT if out_of_memory else State.IDLE)
         if kind == Kind.TEXT:
             self._engine.on_output(self, content)  # type: ignore[arg-type]
         if out_of_memory:

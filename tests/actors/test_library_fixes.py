@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 import subprocess
 import sys
 from datetime import timedelta
@@ -19,16 +20,19 @@ pytestmark = [pytest.mark.service, pytest.mark.timeout(60)]
 DIES_OF_A_FAULT = """
 import ctypes
 import mmap
+import os
 from pathlib import Path
 
 from thespian.actors import Actor, ActorExitRequest, ChildActorExited
 
-from flora.actors import system
+from flora.actors import library_fixes, system
 
 
 class Victim(Actor):
     def receiveMessage(self, msg, sender):
-        if msg == "trap":  # an instruction that is none, as V8 ends a process
+        if msg == "pid":
+            self.send(sender, os.getpid())
+        elif msg == "trap":  # an instruction that is none, as V8 ends a process
             code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
             code.write(bytes.fromhex("0f0b"))
             address = ctypes.addressof(ctypes.c_char.from_buffer(code))
@@ -40,10 +44,14 @@ class Victim(Actor):
 class Parent(Actor):
     def receiveMessage(self, msg, sender):
         if isinstance(msg, str):
-            self.asker = sender
-            self.send(self.createActor(Victim), msg)
+            self.asker, self.how = sender, msg
+            self.send(self.createActor(Victim), "pid")
+        elif isinstance(msg, int):
+            self.victim = msg
+            self.send(sender, self.how)
         elif isinstance(msg, ChildActorExited):
-            self.send(self.asker, "child exited")
+            once, twice = (library_fixes.exit_code_of(self.victim) for _ in range(2))
+            self.send(self.asker, f"child exited {once} {twice}")
 
 
 if __name__ == "__main__":
@@ -79,11 +87,14 @@ def test_given_a_send_that_waits_for_nothing_then_its_delay_is_the_librarys():
 
 
 @pytest.mark.parametrize("how", ["trap", "address"])
-def test_given_an_actor_that_faults_then_its_process_ends_and_the_parent_hears_it(tmp_path, how):
+def test_given_an_actor_that_faults_then_its_process_ends_and_the_parent_hears_it_and_can_ask_how_once(tmp_path, how):
     if how == "trap" and not _is_x86():
         pytest.skip("the invalid instruction is written for x86-64")
 
-    assert run(tmp_path, DIES_OF_A_FAULT.replace("FAULTS", repr([how]))).strip() == f"{how} child exited"
+    said = run(tmp_path, DIES_OF_A_FAULT.replace("FAULTS", repr([how]))).strip()
+
+    number = signal.SIGILL if how == "trap" else signal.SIGSEGV
+    assert said == f"{how} child exited {-number} None"
 
 
 def _is_x86() -> bool:

@@ -9,13 +9,15 @@ from typing import Any, ClassVar
 import pytest
 from thespian.actors import ActorExitRequest
 
+from flora.actors import runtime as runtime_module
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.runtime import Child, Runtime
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.messages.base import Failed, Ok
 from flora.messages.dispatch import WorkerExited
-from flora.messages.ids import ReqId
+from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import DescribeSystem, Drain, FatalError, Peers, PeersChanged, Start
+from flora.messages.placement import FIRST_DEDICATED_WORKER, ReplaceWorker, StartWorker, StopWorker
 from flora.storage.backoff import Backoff
 
 
@@ -31,7 +33,7 @@ class Kid(FloraActor):
         behaviour = Kid.behaviours.pop(0) if Kid.behaviours else "ok"
         if behaviour == "refuse":
             raise ValueError("cannot")
-        return DEFERRED if behaviour == "silent" else {"recorder": "r", "port": 1}
+        return DEFERRED if behaviour == "silent" else {"recorder": "r", "port": 1, "pid": 0}
 
     def on_peers(self, peers: Peers) -> None:
         Kid.told.append((self.name, PeersChanged(peers=peers)))
@@ -43,6 +45,7 @@ class Kid(FloraActor):
 class SmallRuntime(Runtime):
     """Runtime with two children and no outside world."""
 
+    worker_class = Kid
     policy: ClassVar[RestartPolicy] = RestartPolicy(backoff=Backoff(first_s=0.01, cap_s=0.02), max_restarts=3)
 
     def __init__(self) -> None:
@@ -177,3 +180,80 @@ def test_given_a_drain_then_nobody_is_started_again(stage, boot):
 
     stage.until(lambda: {f["state"] for f in describe(stage, runtime).values()} == {"stopped"})
     assert len(Kid.started) == 2
+
+
+D = FIRST_DEDICATED_WORKER
+
+
+def start_dedicated(stage, runtime) -> Any:
+    return stage.ask(runtime, StartWorker(req_id=ReqId("s"), worker_id=D, guild_id=GuildId("7")))
+
+
+def test_given_a_worker_that_is_wanted_for_one_guild_then_it_is_started_and_everybody_knows_where(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    Kid.told.clear()
+
+    assert isinstance(start_dedicated(stage, runtime), Ok)
+
+    assert describe(stage, runtime)["worker for guild 7"] == {"state": "running", "restarts": 0}
+    told = [message.peers.workers for name, message in Kid.told if name == "router"]
+    assert told == [((0, Kid.started[1]), (D, Kid.started[2]))]
+    assert isinstance(start_dedicated(stage, runtime), Ok), "asked twice, started once"
+    assert len(Kid.started) == 3
+
+
+def test_given_a_dedicated_worker_that_dies_then_the_router_hears_it_and_decides_when_it_is_started_again(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    start_dedicated(stage, runtime)
+    Kid.told.clear()
+
+    end(stage, Kid.started[2])
+    stage.until(lambda: Kid.told)
+
+    assert Kid.told == [("router", WorkerExited(worker_id=D, recorder="r"))]
+    assert describe(stage, runtime)["worker for guild 7"] == {"state": "waiting", "restarts": 0}
+    assert isinstance(start_dedicated(stage, runtime), Ok)
+    assert describe(stage, runtime)["worker for guild 7"] == {"state": "running", "restarts": 1}
+
+
+def test_given_a_dedicated_worker_that_cannot_start_then_the_router_hears_why_and_the_system_goes_on(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    Kid.behaviours = ["refuse"]
+
+    refused = start_dedicated(stage, runtime)
+
+    assert isinstance(refused, Failed)
+    assert "worker for guild 7 did not start" in refused.message
+    assert "worker for guild 7" not in describe(stage, runtime)
+
+
+def test_given_a_dedicated_worker_that_is_stopped_then_its_end_is_no_death(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    start_dedicated(stage, runtime)
+    Kid.told.clear()
+
+    assert isinstance(stage.ask(runtime, StopWorker(req_id=ReqId("e"), worker_id=D)), Ok)
+    assert isinstance(stage.ask(runtime, StopWorker(req_id=ReqId("e"), worker_id=D)), Ok), "an unknown one is fine"
+
+    assert "worker for guild 7" not in describe(stage, runtime)
+    assert [type(message) for _, message in Kid.told] == [PeersChanged, PeersChanged]
+    assert Kid.told[-1][1].peers.workers == ((0, Kid.started[1]),)
+
+
+def test_given_a_worker_that_is_to_be_replaced_then_its_death_is_explained_by_that(stage, boot, monkeypatch):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    killed = []
+    monkeypatch.setattr(runtime_module, "kill_process", killed.append)
+    Kid.told.clear()
+
+    stage.tell(runtime, ReplaceWorker(worker_id=0, why="an isolate does not end"))
+    stage.until(lambda: killed)
+    end(stage, Kid.started[1])
+    stage.until(lambda: Kid.told)
+
+    assert Kid.told[0] == ("router", WorkerExited(worker_id=0, recorder="r", cause="an isolate does not end"))

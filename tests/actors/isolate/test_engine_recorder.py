@@ -13,7 +13,15 @@ from typing import Any
 
 import pytest
 
-from flora.actors.isolate.progress import MAX_NAME_BYTES, Recorder, read_recorder
+from flora.actors.isolate.progress import (
+    MAX_NAME_BYTES,
+    Progress,
+    Recorder,
+    RecorderEntry,
+    busy_for_s,
+    last_started,
+    read_recorder,
+)
 
 HERE = Path(__file__)
 
@@ -87,6 +95,9 @@ def test_given_a_running_event_when_the_worker_is_killed_then_the_file_says_whic
     assert _entries(tmp_path / "recorder") == {"111": (41, 2, 41, 41), "222": (52, 3, 0, 52)}
     (running,) = (entry for entry in read_recorder(tmp_path / "recorder") if entry.name == "222")
     assert before_ms - 10_000 < running.progress.started_at_ms <= before_ms
+    busy = busy_for_s(read_recorder(tmp_path / "recorder"), time.monotonic())
+    assert list(busy) == ["222"], "the other one was at rest"
+    assert 0 < busy["222"] < 10
 
 
 @pytest.mark.fault
@@ -98,6 +109,7 @@ def test_given_a_guest_that_aborts_v8_when_the_worker_is_gone_then_the_file_says
     assert entries["222"][0] == 52
     assert entries["222"][2] != 52
     assert entries["111"][0] == entries["111"][2]
+    assert list(busy_for_s(read_recorder(tmp_path / "recorder"), time.monotonic())) == ["222"]
 
 
 def test_given_an_isolate_when_it_starts_and_ends_events_then_progress_follows_without_a_call(engine_host: Any) -> None:
@@ -174,3 +186,24 @@ def test_given_an_old_file_when_a_recorder_starts_then_it_is_replaced(tmp_path: 
     recorder = Recorder(tmp_path / "recorder")
     assert read_recorder(tmp_path / "recorder") == []
     recorder.close()
+
+
+def test_given_round_trips_when_looked_at_between_them_then_nobody_is_busy(engine_host: Any) -> None:
+    talk = engine_host.open("123")
+    talk.load("on('messageCreate', async () => {})")
+    talk.send("x")
+    talk.answer()
+
+    (entry,) = read_recorder(engine_host.recorder_path)
+
+    assert entry.busy_since_s == 0
+
+
+def test_given_several_isolates_of_a_guild_when_summed_up_then_the_latest_start_and_the_longest_run_count() -> None:
+    def entry(name: str, started: int, before: int, busy_since_s: float) -> RecorderEntry:
+        return RecorderEntry(name, 1, before, Progress(started, 1, 0.0, 0, 0, 1), busy_since_s)
+
+    entries = [entry("1", 7, 0, 90.0), entry("1", 0, 9, 99.0), entry("2", 0, 0, 0.0), entry("", 3, 0, 50.0)]
+
+    assert last_started(entries) == {"1": 9, "": 3}
+    assert busy_for_s(entries, 100.0) == {"1": 10.0}, "the default runtime holds no guest"

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from flora.actors.isolate.host import IsolateHost
-from flora.actors.isolate.progress import last_started
+from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.isolate.session import IsolateSession
 from flora.messages.dispatch import Outcome
 from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateReport
@@ -338,10 +338,10 @@ def test_given_a_rebuilt_isolate_when_its_worker_dies_then_the_recorder_still_kn
 
     b.send(7, "loop")
     b.until(lambda: b.rebuilt == 1)
-    assert last_started(b.host.recorder_path) == {"55": 7}
+    assert last_started(read_recorder(b.host.recorder_path)) == {"55": 7}
     b.until(lambda: b.handlers and not b.sessions[1]._busy)
 
-    assert last_started(b.host.recorder_path) == {"55": 7}
+    assert last_started(read_recorder(b.host.recorder_path)) == {"55": 7}
 
 
 @pytest.mark.scenario("T26")
