@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +15,7 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
 from flora.actors.peer_calls import PeerCalls
+from flora.actors.placement_book import Noted, PlacementBook
 from flora.actors.starter import load_starter
 from flora.messages.base import Address, Ok, Request
 from flora.messages.deployment import (
@@ -31,8 +34,9 @@ from flora.messages.errors import BugError, ConfigError, FloraError
 from flora.messages.gateway import GuildJoined, GuildLeft
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain, Peers, Start
+from flora.messages.placement import NotePlacement, ReadPlacements
 from flora.messages.settings import RuntimeSettings, Settings
-from flora.storage.postgres import Database, PostgresDeploymentStore
+from flora.storage.postgres import Database, PostgresDeploymentStore, PostgresPlacementStore
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +52,10 @@ NO_ID = ReqId("")  # the bridge gives every request its own
 class PeerHost:
     """`ScriptHost` on the compiler and the router. Lives on the loop."""
 
-    def __init__(self, compiler: PeerCalls, router: PeerCalls, load_limit_s: float) -> None:
+    def __init__(self, compiler: PeerCalls, router: PeerCalls, placements: PlacementBook, load_limit_s: float) -> None:
         self._compiler = compiler
         self._router = router
+        self._placements = placements
         self._load_limit_s = load_limit_s
 
     async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
@@ -67,7 +72,12 @@ class PeerHost:
 
     async def load(self, guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
         request = LoadGuild(
-            req_id=NO_ID, guild_id=guild_id, script=compiled.script, source_map=compiled.source_map, restore=restore
+            req_id=NO_ID,
+            guild_id=guild_id,
+            script=compiled.script,
+            source_map=compiled.source_map,
+            restore=restore,
+            placement=self._placements.of(guild_id),
         )
         await self._router.ask(request, self._load_limit_s)
 
@@ -78,7 +88,8 @@ class PeerHost:
 class Deployer(FloraActor):
     """Owns tables `deployments` and `deployment_revisions`, and the order of deploys per guild.
 
-    Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds (router),
+    Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement,
+               ReadPlacements (router),
                GuildJoined, GuildLeft (gateway)
     Sends      Compile (compiler), LoadGuild, UnloadGuild (router); Ok, Failed (caller)
     State      the deploys under way and a cache of compiled scripts; the rest is in Postgres.
@@ -93,6 +104,7 @@ class Deployer(FloraActor):
     def __init__(self) -> None:
         super().__init__()
         self._service: DeployService
+        self._placements: PlacementBook
         self._database: Database | None = None
         self._compiler: PeerCalls
         self._router: PeerCalls
@@ -117,9 +129,11 @@ class Deployer(FloraActor):
         runtime = settings.runtime
         self._database = Database(url, max_connections=settings.database.max_connections)
         await self._database.open()
+        self._placements = PlacementBook(PostgresPlacementStore(self._database))
+        await self._placements.open()
         self._service = DeployService(
             PostgresDeploymentStore(self._database),
-            PeerHost(self._compiler, self._router, load_limit_s(runtime)),
+            PeerHost(self._compiler, self._router, self._placements, load_limit_s(runtime)),
             max_script_bytes=runtime.max_script_bytes,
             workers=runtime.max_workers,
             starter=load_starter,
@@ -139,6 +153,9 @@ class Deployer(FloraActor):
     async def _drain(self, limit_s: float) -> None:
         if not await self._service.drain(limit_s * DRAIN_SHARE):
             log.warning("deploys were cut off by the shutdown", extra={"action": "deploys_cut_off"})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_LIMIT_S):
+                await self._placements.written()
 
     def on_stop(self) -> None:
         try:
@@ -186,6 +203,17 @@ class Deployer(FloraActor):
     def receiveMsg_GuildLeft(self, msg: GuildLeft, sender: Address) -> None:
         """The bot was removed from this guild."""
         self._go(self._service.left(msg.guild_id))
+
+    def receiveMsg_NotePlacement(self, msg: NotePlacement, sender: Address) -> None:
+        """Where a guild is to run from now on."""
+        self.bridge.call(self._placements.note, msg, time.time())
+
+    def receiveMsg_ReadPlacements(self, msg: ReadPlacements, sender: Address) -> None:
+        """A router wants to know which guilds are pinned or quarantined."""
+        self._answer(msg, sender, self._read_placements())
+
+    async def _read_placements(self) -> tuple[Noted, ...]:
+        return self._placements.all()
 
     def _answer(self, request: Request, sender: Address, work: Coroutine[Any, Any, Any]) -> None:
         """Runs `work` on the loop; its result or error becomes the reply."""

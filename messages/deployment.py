@@ -155,7 +155,9 @@ class LoadGuild(Request):
     script: str
     source_map: str | None
     restore: bool = False  # True: after a worker died or at boot
-    placement: Placement = Placement.SHARED  # as stored; the router goes by what it knows if that is more recent
+    placement: Placement | None = (
+        None  # as stored, None: nothing is; the router goes by what it knows if it knows anything
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

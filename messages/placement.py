@@ -2,7 +2,7 @@
 
 Router → runtime   StartWorker → Ok | Failed (then PeersChanged names the new worker); StopWorker → Ok; ReplaceWorker.
 Front-end → router PlaceGuild → Ok | Failed; DescribeGuild → Ok | Failed; DescribeWorkers → Ok.
-Router → deployer  NotePlacement: to be remembered across restarts.
+Router → deployer  NotePlacement: to be remembered across restarts; ReadPlacements → Ok: what is remembered.
 """
 
 from __future__ import annotations
@@ -93,8 +93,13 @@ class ReadGuildUsage(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotePlacement(Message):
-    """Remember where the guild is to run, and why; SHARED forgets it."""
+    """Remember where the guild is to run, and why; None forgets it: it runs where the configuration says."""
 
     guild_id: GuildId
-    placement: Placement
+    placement: Placement | None
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPlacements(Request):
+    """Ok.value: ((guild id, Placement, reason, since when in seconds since the epoch), …) of all guilds with a note."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from flora.messages.placement import Placement
+
 MAX_WORKERS = 64
 
 
@@ -30,6 +32,8 @@ class RuntimeSettings:
     guild_concurrency: int = 4
     guild_overlap: int = 16
     max_heap_mb: int = 64
+    placement: Placement = Placement.SHARED  # of guilds that nobody has pinned; SHARED or DEDICATED
+    quarantine_probation_s: float = 300  # how long a new deployment must stay healthy; 0: it leaves quarantine at once
     pin_workers: bool = True  # where there are more cores than workers
     show_internal_stack_frames: bool = False
 

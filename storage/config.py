@@ -87,6 +87,8 @@ KEYS: tuple[Key, ...] = (
     _runtime("max_bundle_total_bytes", values.whole()),
     _runtime("max_cron_jobs", values.whole()),
     _runtime("max_heap_mb", values.whole(least=16)),  # V8 and the SDK alone need some megabytes
+    _runtime("placement", values.placement),
+    _runtime("quarantine_probation_s", values.seconds),
     _runtime("pin_workers", values.boolean),
     _runtime("show_internal_stack_frames", values.boolean),
     Key("api.address", "API_ADDRESS", values.ip_address, "address"),

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from flora.messages.placement import Placement
+
 Parse = Callable[[object], object]
 
 INTENTS = frozenset(
@@ -65,6 +67,13 @@ def boolean(value: object) -> bool:
     if isinstance(value, str) and word in _TRUE | _FALSE:
         return word in _TRUE
     raise ValueError("must be true or false (also 1/0, yes/no)")
+
+
+def placement(value: object) -> Placement:
+    word = str(value).strip().lower()
+    if word not in (Placement.SHARED, Placement.DEDICATED):
+        raise ValueError("must be shared or dedicated")
+    return Placement(word)
 
 
 def whole(*, least: int = 0, most: int | None = None, clamp_to: tuple[int, int | None] | None = None) -> Parse:

@@ -14,8 +14,9 @@ from datetime import UTC, datetime, timedelta
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId, UserId
+from flora.messages.placement import Placement
 from flora.storage import token_text
-from flora.storage.ports import DeploymentSummary, Recorded, RevisionCursor, TokenRecord
+from flora.storage.ports import DeploymentSummary, Recorded, RevisionCursor, StoredPlacement, TokenRecord
 
 WallClock = Callable[[], datetime]
 
@@ -84,6 +85,25 @@ class MemoryDeploymentStore:
             stored_at = max(stored_at, _stamp(known[-1]) + timedelta(microseconds=1))
         known.append(replace(revision, revision_id=str(uuid.UUID(revision.revision_id)), deployed_at=stored_at))
         return stored_at
+
+
+class MemoryPlacementStore:
+    """`PlacementStore` in a dictionary."""
+
+    def __init__(self, now: WallClock = utc_now) -> None:
+        self._now = now
+        self._placements: dict[GuildId, StoredPlacement] = {}
+
+    async def all(self) -> Sequence[StoredPlacement]:
+        return [self._placements[guild_id] for guild_id in sorted(self._placements)]
+
+    async def put(self, guild_id: GuildId, placement: Placement, reason: str) -> None:
+        self._placements[guild_id] = StoredPlacement(
+            guild_id=guild_id, placement=placement, reason=reason, updated_at=self._now()
+        )
+
+    async def delete(self, guild_id: GuildId) -> None:
+        self._placements.pop(guild_id, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.ids import GuildId, UserId
+from flora.messages.placement import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,16 @@ class TokenRecord:
     label: str | None
     created_at: datetime
     last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredPlacement:
+    """Where a guild is to run, when that is not the configured default. The time is aware UTC."""
+
+    guild_id: GuildId
+    placement: Placement
+    reason: str
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +101,19 @@ class DeploymentStore(Protocol):
         self, guild_id: GuildId, limit: int, before: RevisionCursor | None = None, *, include_bundle: bool = False
     ) -> Sequence[Revision]:
         """Up to `limit` revisions strictly older than `before`, newest first."""
+
+
+class PlacementStore(Protocol):
+    """Guilds that are pinned or quarantined. Used by the deployer only."""
+
+    async def all(self) -> Sequence[StoredPlacement]:
+        """Everything stored, in the store's own order of guild ids."""
+
+    async def put(self, guild_id: GuildId, placement: Placement, reason: str) -> None:
+        """Adds or replaces a guild's placement; its time is now."""
+
+    async def delete(self, guild_id: GuildId) -> None:
+        """Forgets a guild's placement; one without is fine."""
 
 
 class TokenStore(Protocol):

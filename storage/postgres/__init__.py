@@ -5,6 +5,14 @@ from __future__ import annotations
 from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
 from flora.storage.postgres.migrate import migrate
+from flora.storage.postgres.placements import PostgresPlacementStore
 from flora.storage.postgres.tokens import PostgresTokenStore, create_token
 
-__all__ = ["Database", "PostgresDeploymentStore", "PostgresTokenStore", "create_token", "migrate"]
+__all__ = [
+    "Database",
+    "PostgresDeploymentStore",
+    "PostgresPlacementStore",
+    "PostgresTokenStore",
+    "create_token",
+    "migrate",
+]

@@ -96,3 +96,20 @@ ORDER BY created_at DESC, token_id;
 DELETE FROM user_tokens
 WHERE user_id = %(user_id)s AND token_id = %(token_id)s
 RETURNING token_id;
+
+-- :name placements
+SELECT guild_id, placement, reason, updated_at
+FROM guild_placements
+ORDER BY guild_id;
+
+-- :name upsert_placement
+INSERT INTO guild_placements (guild_id, placement, reason, updated_at)
+VALUES (%(guild_id)s, %(placement)s, %(reason)s, now())
+ON CONFLICT (guild_id) DO UPDATE SET
+    placement = excluded.placement,
+    reason = excluded.reason,
+    updated_at = excluded.updated_at;
+
+-- :name delete_placement
+DELETE FROM guild_placements
+WHERE guild_id = %(guild_id)s;

@@ -10,9 +10,15 @@ import pytest
 
 from flora.messages.deployment import ChangeSummary, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.ids import GuildId, UserId
-from flora.storage.memory import MemoryCache, MemoryDeploymentStore, MemoryTokenStore
-from flora.storage.ports import Cache, DeploymentStore, TokenStore
-from flora.storage.postgres import Database, PostgresDeploymentStore, PostgresTokenStore, migrate
+from flora.storage.memory import MemoryCache, MemoryDeploymentStore, MemoryPlacementStore, MemoryTokenStore
+from flora.storage.ports import Cache, DeploymentStore, PlacementStore, TokenStore
+from flora.storage.postgres import (
+    Database,
+    PostgresDeploymentStore,
+    PostgresPlacementStore,
+    PostgresTokenStore,
+    migrate,
+)
 from flora.storage.redis import RedisCache, make_client
 
 MEMORY_AND_POSTGRES = ["memory", pytest.param("postgres", marks=pytest.mark.service)]
@@ -46,6 +52,15 @@ async def tokens(request: pytest.FixtureRequest) -> AsyncIterator[TokenStore]:
         return
     async for database in _database(request):
         yield PostgresTokenStore(database)
+
+
+@pytest.fixture(params=MEMORY_AND_POSTGRES)
+async def placements(request: pytest.FixtureRequest) -> AsyncIterator[PlacementStore]:
+    if request.param == "memory":
+        yield MemoryPlacementStore()
+        return
+    async for database in _database(request):
+        yield PostgresPlacementStore(database)
 
 
 @pytest.fixture(params=MEMORY_AND_VALKEY)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from flora.messages.errors import ConfigError
+from flora.messages.placement import Placement
 from flora.messages.settings import Settings
 from flora.storage.config import DISCORD_API_BASE, KEYS, load_settings, load_settings_and_warnings
 from flora.storage.secret_files import keep_secret
@@ -147,6 +148,7 @@ def test_given_max_workers_out_of_range_when_loaded_then_clamped_to_1_to_64(
         ("DATABASE_URL", "postgres://["),
         ("CACHE_URL", "memcached://x"),
         ("RUST_LOG", "flora=loud"),
+        ("RUNTIME_PLACEMENT", "quarantined"),
     ],
 )
 def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_of_a_secret(
@@ -163,6 +165,8 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
 @pytest.mark.parametrize(
     ("env", "value", "read", "wanted"),
     [
+        ("RUNTIME_PLACEMENT", "Dedicated", lambda s: s.runtime.placement, Placement.DEDICATED),
+        ("RUNTIME_QUARANTINE_PROBATION_S", "0", lambda s: s.runtime.quarantine_probation_s, 0),
         ("RUNTIME_PIN_WORKERS", "no", lambda s: s.runtime.pin_workers, False),
         ("API_COOKIE_SECURE", "YES", lambda s: s.api.cookie_secure, True),
         ("RUNTIME_BOOT_TIMEOUT_SECS", "0", lambda s: s.runtime.boot_timeout_s, 0),
