@@ -29,6 +29,10 @@ class WorkerCounters:
     isolate_rebuilds: int = 0
     runtime_restarts: int = 1  # one per start of a worker
     rest_calls: int = 0
+    fetches: int = 0
+    fetches_refused: int = 0  # by a rule of this host
+    fetches_failed: int = 0  # for any other reason
+    fetched_bytes: int = 0  # bodies, unpacked
     latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
 
     def succeeded(self, elapsed_us: int) -> None:
@@ -40,6 +44,12 @@ class WorkerCounters:
         """Counts a failed dispatch."""
         self.dispatch_total += 1
         self.dispatch_errors += 1
+
+    def fetched(self, code: str | None, received_bytes: int) -> None:
+        """Counts a fetch that has ended; `code` is that of its error."""
+        self.fetches_refused += code == "FETCH_BLOCKED"
+        self.fetches_failed += code not in {None, "FETCH_BLOCKED"}
+        self.fetched_bytes += received_bytes
 
     def snapshot(self) -> dict[str, Any]:
         """Plain data for `merged`."""

@@ -13,6 +13,7 @@ import orjson
 from thespian.actors import ActorExitRequest, ActorSystem
 
 from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.fetch.service import FetchDone, Fetches
 from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.cores import pin_process, usable_cores
 from flora.actors.isolate.host import IsolateHost
@@ -87,6 +88,8 @@ class Worker(FloraActor):
     Fails      dies: the router reads the flight recorder and has the guilds loaded again.
     """
 
+    uses_bridge = True  # for fetches; its loop starts with the first
+
     def __init__(self) -> None:
         super().__init__()
         self._residents: dict[int, Resident] = {}
@@ -115,6 +118,7 @@ class Worker(FloraActor):
         self._host = IsolateHost(msg.settings, recorder)
         limit_process(msg)
         self.watch(self._host.fileno())
+        self._fetches = Fetches(self.bridge, msg.settings.fetch)
         # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
         self._local = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
         self._start_request = msg
@@ -202,6 +206,17 @@ class Worker(FloraActor):
         for key, answers in by_isolate.items():
             self._local.tell(self._residents[key].address, OpsAnswered(results=tuple(answers)))
 
+    # From the loop that fetches
+
+    def on_inbox(self, item: object) -> None:
+        """A fetch has ended."""
+        assert isinstance(item, FetchDone)
+        self.counters.fetched(item.code, item.received_bytes)
+        key, op_id = self._fetches.settle(item) or (0, 0)
+        resident = self._residents.get(key)
+        if resident is not None:
+            self._local.tell(resident.address, OpsAnswered(results=((op_id, item.ok, item.text),)))
+
     # From the isolates
 
     def on_readable(self, fd: int) -> None:
@@ -238,6 +253,9 @@ class Worker(FloraActor):
             self._gateway.offer((self._next_call, guild_id, method, route, scope, body, query, reason, retry))
             self._next_call += 1
             self.counters.rest_calls += 1
+        for op_id, request in report.fetches:
+            self._fetches.start(resident.key, guild_id, op_id, request)
+            self.counters.fetches += 1
         for level, target, text in report.logs:
             self._logs.line(level, guild_id, text, target)
         self._note_state(resident, report)
@@ -255,6 +273,7 @@ class Worker(FloraActor):
     def _note_state(self, resident: Resident, report: IsolateReport) -> None:
         if report.cancelled_ops:
             self._cancel_calls(resident.key, set(report.cancelled_ops))
+            self._fetches.cancel(resident.key, report.cancelled_ops)
         if report.handlers is not None:
             resident.handlers = report.handlers
             if resident.serving and resident.guild_id:
@@ -343,6 +362,7 @@ class Worker(FloraActor):
         if resident is None:
             return
         self._active.discard(message.key)
+        self._fetches.cancel(message.key)
         self.counters.isolate_count -= 1
         if message.wedged:
             log.error("an isolate does not close; its thread is left behind", extra={"guild_id": resident.guild_id})

@@ -57,7 +57,7 @@ class EngineSaid(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpsAnswered(Message):
-    """Results of REST calls: (op id, ok, JSON text of value or error)."""
+    """Results of REST calls and fetches: (op id, ok, JSON text of value or error)."""
 
     results: tuple[tuple[int, bool, str], ...]
 
@@ -91,6 +91,7 @@ class IsolateReport(Message):
     key: int
     done: tuple[tuple[int, str, int], ...] = ()  # (seq, outcome, elapsed_us)
     calls: tuple[tuple[Any, ...], ...] = ()  # REST calls without their call id: (op_id, method, route, scope, …)
+    fetches: tuple[tuple[int, Any], ...] = field(default=(), repr=False)  # (op id, FetchRequest)
     cancelled_ops: tuple[int, ...] = ()
     logs: tuple[tuple[str, str, str], ...] = ()  # (level, target, message)
     handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed

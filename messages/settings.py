@@ -39,6 +39,19 @@ class RuntimeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FetchSettings:
+    """What scripts may fetch. Internal addresses are refused; `allow` makes exceptions: networks or names, with or without port."""
+
+    enabled: bool = True
+    timeout_ms: int = 10_000  # of a whole fetch, redirects and waiting for a turn included; 0: none
+    max_response_bytes: int = 5_242_880  # as sent and as unpacked
+    max_request_bytes: int = 1_048_576
+    max_redirects: int = 5
+    concurrency: int = 6  # per guild; more wait for their turn
+    allow: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
     """Postgres. An unset `url` means the embedded server; the launcher fills in where it listens."""
 
@@ -93,6 +106,7 @@ class Settings:
     data_dir: Path
     log_level: str = "flora::runtime=info,flora=info"
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
+    fetch: FetchSettings = field(default_factory=FetchSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

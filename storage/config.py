@@ -21,6 +21,7 @@ from flora.messages.settings import (
     CacheSettings,
     DatabaseSettings,
     DiscordSettings,
+    FetchSettings,
     RuntimeSettings,
     SecretsSettings,
     Settings,
@@ -57,6 +58,10 @@ def _runtime(key: str, parse: values.Parse, attr: str = "") -> Key:
     return Key(f"runtime.{key}", f"RUNTIME_{key.upper()}", parse, attr or key)
 
 
+def _fetch(key: str, parse: values.Parse) -> Key:
+    return Key(f"fetch.{key}", f"FETCH_{key.upper()}", parse, key)
+
+
 KEYS: tuple[Key, ...] = (
     Key("log_level", "RUST_LOG", values.log_filter, "log_level"),
     Key("data_dir", "FLORA_DATA_DIR", values.path, "data_dir"),
@@ -91,6 +96,13 @@ KEYS: tuple[Key, ...] = (
     _runtime("quarantine_probation_s", values.seconds),
     _runtime("pin_workers", values.boolean),
     _runtime("show_internal_stack_frames", values.boolean),
+    _fetch("enabled", values.boolean),
+    _fetch("timeout_ms", values.whole()),
+    _fetch("max_response_bytes", values.whole(least=1)),
+    _fetch("max_request_bytes", values.whole()),
+    _fetch("max_redirects", values.whole()),
+    _fetch("concurrency", values.whole(clamp_to=(1, None))),
+    _fetch("allow", values.destinations),
     Key("api.address", "API_ADDRESS", values.ip_address, "address"),
     Key("api.port", "API_PORT", values.whole(most=65535), "port"),
     Key("api.secret", "API_SECRET", values.secret, "secret", required=True),
@@ -227,6 +239,7 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
     return Settings(
         **top,  # type: ignore[arg-type]  # the table above pairs each field with a parser of its type; a test checks it
         runtime=RuntimeSettings(**loading.section("runtime")),  # type: ignore[arg-type]
+        fetch=FetchSettings(**loading.section("fetch")),  # type: ignore[arg-type]
         database=DatabaseSettings(**loading.section("database")),  # type: ignore[arg-type]
         cache=CacheSettings(**loading.section("cache")),  # type: ignore[arg-type]
         api=ApiSettings(**loading.section("api")),  # type: ignore[arg-type]

@@ -205,5 +205,30 @@ def intents(value: object) -> tuple[str, ...]:
     return names
 
 
+def destinations(value: object) -> tuple[str, ...]:
+    """Hosts, addresses or networks, each with or without a port; a list or a text with commas."""
+    items = value if isinstance(value, list) else text(value).split(",")
+    names = tuple(dict.fromkeys(str(item).strip().lower() for item in items if str(item).strip()))
+    for name in names:
+        if not _is_destination(name):
+            raise ValueError(
+                f"has {name!r}, which is none of: 10.0.0.0/8, 127.0.0.1:8080, [::1]:8080, wiki.internal, wiki.internal:8080"
+            )
+    return names
+
+
+def _is_destination(name: str) -> bool:
+    found = re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]+):(\d{1,5})", name)
+    host, port = (found[1], int(found[2])) if found else (name, 1)
+    host = host.removeprefix("[").removesuffix("]")
+    if ":" not in host and "/" not in host and not re.fullmatch(r"\d+|0x[0-9a-f]*", host.rpartition(".")[2]):
+        return 0 < port <= 65535 and re.fullmatch(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", host) is not None
+    try:
+        ipaddress.ip_network(host)
+    except ValueError:
+        return False
+    return 0 < port <= 65535
+
+
 def path(value: object) -> Path:
     return Path(text(value)).expanduser()

@@ -16,6 +16,7 @@ class Outbox:
 
     done: list[tuple[int, str, int]] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
+    fetches: list[tuple[int, Any]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     logs: list[tuple[str, str, str]] = field(default_factory=list)
     handlers_changed: bool = False
@@ -26,8 +27,9 @@ class Outbox:
     @property
     def has_news(self) -> bool:
         """Whether a report has to go now."""
+        started = self.calls or self.fetches
         return bool(
-            self.done or self.calls or self.cancelled or self.logs or self.handlers_changed or self.rebuilt or self.lost
+            self.done or started or self.cancelled or self.logs or self.handlers_changed or self.rebuilt or self.lost
         )
 
     def failed(self, name: str, text: str) -> None:
@@ -41,6 +43,7 @@ class Outbox:
             key=key,
             done=tuple(self.done),
             calls=tuple(self.calls),
+            fetches=tuple(self.fetches),
             cancelled_ops=tuple(self.cancelled),
             logs=tuple(self.logs),
             handlers=tuple(handlers) if self.handlers_changed else None,

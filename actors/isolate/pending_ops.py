@@ -7,21 +7,24 @@ from typing import Any
 
 import orjson
 
+from flora.actors.fetch.request import FetchError, FetchRequest, read_request
 from flora.actors.isolate.op_args import OpError
 from flora.actors.isolate.ops import COMMAND_CHANGES, OPS, CommandMemory, RestPlan, plan
 
 UPSERT_COMMANDS = "op_upsert_guild_commands"
+FETCH = "op_fetch"
 Answer = tuple[int, bool, str]
 """(op id, ok, JSON text of the value or of the error)"""
 
 
 class PendingOps:
-    """Turns op requests into REST calls and REST results into answers."""
+    """Turns op requests into REST calls and fetches, and what comes of those into answers."""
 
-    def __init__(self, guild_id: str) -> None:
+    def __init__(self, guild_id: str, max_fetch_body_bytes: int = 0) -> None:
         self._guild_id = guild_id
+        self._max_fetch_body_bytes = max_fetch_body_bytes
         self._commands = CommandMemory()
-        self._pending: dict[int, tuple[str, RestPlan]] = {}
+        self._pending: dict[int, tuple[str, RestPlan | None]] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -31,8 +34,10 @@ class PendingOps:
 
         Returns:
             A REST call `(op id, method, route, scope, body, query, reason, retry)`, eight fields; or, when nothing is to be sent,
-            the answer at once, three fields.
+            the answer at once, three fields; or a fetch `(op id, FetchRequest)`, two fields.
         """
+        if name == FETCH:
+            return self._fetch(op_id, args)
         if name not in OPS:
             return op_id, False, _error({"message": f"there is no operation {name}", "code": "INVALID_INPUT"})
         try:
@@ -44,12 +49,22 @@ class PendingOps:
         self._pending[op_id] = (name, asked)
         return (op_id, *asked.row(0, self._guild_id)[2:])
 
+    def _fetch(self, op_id: int, args: Sequence[Any]) -> tuple[int, FetchRequest] | Answer:
+        try:
+            asked = read_request(args, self._max_fetch_body_bytes)
+        except FetchError as refused:
+            return op_id, False, _error(refused.details())
+        self._pending[op_id] = (FETCH, None)
+        return op_id, asked
+
     def answered(self, op_id: int, ok: bool, text: str) -> Answer | None:
         """The answer for the script, or None when nobody waits for it any more."""
         found = self._pending.pop(op_id, None)
         if found is None:
             return None
         name, asked = found
+        if asked is None:
+            return op_id, ok, text
         if ok and name == UPSERT_COMMANDS:
             self._commands.succeeded(asked)
         elif name in COMMAND_CHANGES:

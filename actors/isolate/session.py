@@ -61,7 +61,7 @@ class IsolateSession:
         self._script: str | None = None
         self._errors = ErrorText(guild_id)
         self._runs = Runs()
-        self._ops = PendingOps(guild_id)
+        self._ops = PendingOps(guild_id, host.settings.fetch.max_request_bytes)
         self._feed = Feed()
         self._overrun = Overrun(self._runs)
         self._last_started = 0  # what the recorder said last; a closed isolate's page is empty
@@ -242,6 +242,8 @@ class IsolateSession:
         result = self._ops.request(op_id, name, args)
         if len(result) == 3:
             self._feed.answer(result)
+        elif len(result) == 2:
+            self._out.fetches.append(result)
         else:
             self._out.calls.append(result)
 

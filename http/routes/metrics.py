@@ -31,6 +31,10 @@ METRICS: Mapping[str, Metric] = {
     "oom_errors": Metric("flora_oom_errors_total", "counter", "Dispatches ended at their heap limit."),
     "isolate_restarts": Metric("flora_isolate_restarts_total", "counter", "Isolates built again."),
     "runtime_restarts": Metric("flora_runtime_restarts_total", "counter", "Workers started again."),
+    "fetches": Metric("flora_fetches_total", "counter", "Fetches that scripts started."),
+    "fetches_refused": Metric("flora_fetches_refused_total", "counter", "Fetches that a rule forbade."),
+    "fetches_failed": Metric("flora_fetches_failed_total", "counter", "Fetches that failed for any other reason."),
+    "fetched_bytes": Metric("flora_fetched_bytes_total", "counter", "Bytes that fetches brought, unpacked."),
     "migration_success": Metric("flora_migration_success_total", "counter", "Guilds moved between workers."),
     "migration_timeout": Metric("flora_migration_timeout_total", "counter", "Moves given up at their time limit."),
     "migration_quiesce_duration_us": Metric(

@@ -180,6 +180,9 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
         ("API_OPERATOR_SECRET", "", lambda s: s.api.operator_secret, None),
         ("DISCORD_INTENTS", "Guilds, guild_messages", lambda s: s.discord.intents, ("guilds", "guild_messages")),
         ("CACHE_URL", "unix:///run/v.sock?db=1", lambda s: s.cache.url, "unix:///run/v.sock?db=1"),
+        ("FETCH_TIMEOUT_MS", "0", lambda s: s.fetch.timeout_ms, 0),
+        ("FETCH_CONCURRENCY", "0", lambda s: s.fetch.concurrency, 1),
+        ("FETCH_ALLOW", " 10.0.0.0/8,Wiki.internal:80,", lambda s: s.fetch.allow, ("10.0.0.0/8", "wiki.internal:80")),
         ("API_ADDRESS", "::1", lambda s: s.api.address, "::1"),
     ],
 )
@@ -278,5 +281,7 @@ def test_given_the_table_of_keys_when_compared_with_the_settings_then_every_fiel
 
 
 def _parts(settings: Settings) -> dict[str, Any]:
-    nested = {name: getattr(settings, name) for name in ("runtime", "database", "cache", "api", "discord", "secrets")}
+    nested = {
+        name: getattr(settings, name) for name in ("runtime", "fetch", "database", "cache", "api", "discord", "secrets")
+    }
     return {"": settings, **nested}
