@@ -1,7 +1,4 @@
-"""Boot steps that touch the outside world, in the caller's thread.
-
-Runtime has no lasting threads (it forks), so it calls these directly, before anything runs that could be held up.
-"""
+"""Boot steps that wait for the outside world, in the caller's thread; see `preparer.py`."""
 
 from __future__ import annotations
 

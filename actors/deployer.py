@@ -16,6 +16,7 @@ from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
 from flora.actors.peer_calls import PeerCalls
 from flora.actors.placement_book import Noted, PlacementBook
+from flora.actors.restore import Outcome
 from flora.actors.starter import load_starter
 from flora.messages.base import Address, Ok, Request
 from flora.messages.deployment import (
@@ -44,6 +45,7 @@ COMPILE_LIMIT_S = 60.0  # the compiler has limits of its own; this one covers a 
 UNLOAD_LIMIT_S = 30.0
 LOAD_MARGIN_S = 30.0
 CLOSE_LIMIT_S = 1.0
+PROGRESS_EVERY_S = 0.25
 DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
 
 NO_ID = ReqId("")  # the bridge gives every request its own
@@ -91,7 +93,7 @@ class Deployer(FloraActor):
     Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement,
                ReadPlacements (router),
                GuildJoined, GuildLeft (gateway)
-    Sends      Compile (compiler), LoadGuild, UnloadGuild (router); Ok, Failed (caller)
+    Sends      Compile (compiler), LoadGuild, UnloadGuild (router), RestoreProgress (runtime); Ok, Failed (caller)
     State      the deploys under way and a cache of compiled scripts; the rest is in Postgres.
     Supervises nothing. A deploy under way when this actor dies leaves the old script or the new one running and the
                same one or the older stored; deploying again settles it.
@@ -182,8 +184,18 @@ class Deployer(FloraActor):
         self._answer(msg, sender, self._service.summaries())
 
     def receiveMsg_RestoreDeployments(self, msg: RestoreDeployments, sender: Address) -> None:
-        """At boot: loads what is stored."""
-        self._answer(msg, sender, self._service.restore())
+        """At boot: loads what is stored, and says how far it is."""
+        asker = msg.reply_to or sender
+        last_s = 0.0
+
+        def report(outcome: Outcome) -> None:
+            nonlocal last_s
+            now_s = time.monotonic()
+            if now_s - last_s >= PROGRESS_EVERY_S:
+                last_s = now_s
+                self.bridge.tell(asker, outcome.as_progress())
+
+        self._answer(msg, sender, self._service.restore(report))
 
     def receiveMsg_ReloadGuilds(self, msg: ReloadGuilds, sender: Address) -> None:
         """These guilds lost their isolate."""

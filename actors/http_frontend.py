@@ -14,6 +14,7 @@ from typing import Any
 from flora.actors.base import DEFERRED, FloraActor
 from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
+from flora.http.boot import BootState
 from flora.http.deps import Deps
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
@@ -21,7 +22,7 @@ from flora.http.peers import PeerBook
 from flora.http.server import ApiServer, Listening
 from flora.messages.base import Address, Request
 from flora.messages.errors import BugError, ConfigError, FloraError
-from flora.messages.lifecycle import Drain, Peers, Start
+from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
 from flora.messages.settings import Settings
 from flora.storage.postgres import Database, PostgresTokenStore
@@ -43,7 +44,7 @@ class _Answer:
 class HttpFrontend(FloraActor):
     """Serves the admin API on `api.address`:`api.port`.
 
-    Receives   LogLines (log book)
+    Receives   LogLines (log book), SystemStage (runtime)
     Sends      Deploy, GetDeployment, ListDeployments (deployer); CheckGuildAccess, DescribeMember (gateway); ReadLogs,
                FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
     State      guild permissions for 30 s, open log streams. Memory only.
@@ -57,6 +58,7 @@ class HttpFrontend(FloraActor):
         super().__init__()
         self._peer_book: PeerBook
         self._streams: LogStreams
+        self._boot = BootState()
         self._server: ApiServer | None = None
         self._database: Database | None = None
 
@@ -78,6 +80,7 @@ class HttpFrontend(FloraActor):
             identity=(BearerTokens(PostgresTokenStore(self._database)),),
             access=GuildAccess(self._peer_book, limits),
             log_streams=self._streams,
+            boot=self._boot,
             operator_secret=settings.api.operator_secret,
             simulator_url=settings.discord.api_base.removesuffix("/api/v10") if settings.discord.simulated else None,
             limits=limits,
@@ -93,6 +96,10 @@ class HttpFrontend(FloraActor):
     def _change_peers(self, peers: Peers) -> None:
         if "log_book" in self._peer_book.change(peers):
             self._streams.end_all()  # its subscriptions died with it; readers come back by themselves
+
+    def receiveMsg_SystemStage(self, msg: SystemStage, sender: Address) -> None:
+        """How far the boot is, for those who ask."""
+        self.bridge.call(self._boot.update, msg)
 
     def receiveMsg_LogLines(self, msg: LogLines, sender: Address) -> None:
         self.bridge.call(self._streams.deliver, msg)

@@ -16,7 +16,7 @@ from typing import Any
 from flora.actors.compile_cache import Script
 from flora.actors.guild_scripts import GuildScripts
 from flora.actors.routing import default_worker
-from flora.messages.deployment import Deploy, DeployActor
+from flora.messages.deployment import Deploy, DeployActor, RestoreProgress
 from flora.messages.errors import FloraError, NotFound
 from flora.messages.ids import GuildId, ReqId
 
@@ -49,6 +49,10 @@ class Outcome:
             self.failed[guild_id] = "internal error; see the log of the deployer"
         else:
             self.restored += 1
+
+    def as_progress(self) -> RestoreProgress:
+        """For who waits for the end."""
+        return RestoreProgress(total=self.total, restored=self.restored, failed=len(self.failed))
 
     def as_json(self) -> dict[str, Any]:
         """{"restored": n, "failed": {guild id: message}, "still_loading": [guild id]}"""

@@ -7,14 +7,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thespian.actors import ActorExitRequest
 
 from flora.actors.base import DEFERRED, FloraActor
-from flora.actors.boot import migrate_database, wait_for_cache
 from flora.actors.compiler import Compiler
 from flora.actors.cron import Cron
 from flora.actors.deployer import Deployer
@@ -22,13 +21,14 @@ from flora.actors.gateway import Gateway
 from flora.actors.http_frontend import HttpFrontend
 from flora.actors.library_fixes import exit_code_of
 from flora.actors.log_book import LogBook
+from flora.actors.preparer import Preparer
 from flora.actors.router import Router
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.actors.worker import Worker
 from flora.actors.worker_exits import WorkerEnd, end_of, exited
 from flora.messages.base import Address, Failed, Message, Ok
-from flora.messages.deployment import BringUpGuilds, RestoreDeployments
-from flora.messages.errors import FloraError, Unavailable
+from flora.messages.deployment import BringUpGuilds, RestoreDeployments, RestoreProgress
+from flora.messages.errors import FloraError, Unavailable, error_from
 from flora.messages.gateway import GatewayFailed, GatewayReady, OpenGateway
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import (
@@ -38,7 +38,9 @@ from flora.messages.lifecycle import (
     FatalError,
     Peers,
     PeersChanged,
+    PrepareStorage,
     Start,
+    SystemStage,
 )
 from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
 
@@ -47,6 +49,9 @@ log = logging.getLogger(__name__)
 START_LIMIT_S = 30.0
 READY_LIMIT_S = 10.0
 BRING_UP_LIMIT_S = 20.0
+RESTORE_TRIES = 3  # the deployer may die meanwhile
+RESTORE_AGAIN_S = 1.0
+PROGRESS_LINE_EVERY_S = 2.0  # for a person; a restore that is over before says only how it ended
 WORKER_RESTARTS = RestartPolicy(max_restarts=10_000)  # guests can end a worker; that must never end the system
 Step = Callable[[Callable[[], None]], None]
 
@@ -87,7 +92,13 @@ class Runtime(FloraActor):
         self._stage = "starting"
         self._ready = False
         self._draining = False
-        self._fronts_open = False
+        self._gateway_open = False
+        self._storage_ready = False
+        self._steps = 0
+        self._boot_progress: dict[str, int] = {}
+        self._preparer: Address | None = None
+        self._restore_tries = 0
+        self._progress_line_s = 0.0
         self._gateway_ready: GatewayReady | None = None
         self._when_gateway_is_ready: Callable[[], None] | None = None
         self._rng = random.Random()
@@ -99,8 +110,9 @@ class Runtime(FloraActor):
         self.peers = replace(msg.peers, runtime=self.myAddress)
         workers = range(msg.settings.runtime.max_workers)
         steps: list[tuple[str, Step]] = [
-            ("database", self._migrate),
-            ("cache", self._connect_cache),
+            ("http", self._open_http),  # first: whoever asks hears that flora lives, and how far it is
+            ("database", self._prepare("database")),
+            ("cache", self._prepare("cache")),
             ("log book", self._start_step("log book", LogBook, "log_book")),
             ("router", self._start_step("router", Router, "router")),
             *((f"worker {n}", self._start_step(f"worker {n}", Worker, "", n)) for n in workers),
@@ -108,7 +120,7 @@ class Runtime(FloraActor):
             ("deployer", self._start_step("deployer", Deployer, "deployer")),
             ("discord REST", self._start_step("gateway", Gateway, "gateway")),  # scripts register commands as they load
             ("deployments", self._restore),
-            ("gateway and http", self._open_fronts),
+            ("gateway", self._open_gateway),
             ("cron", self._start_step("cron", Cron, "cron")),
             ("guilds", self._bring_up_guilds),
         ]
@@ -116,11 +128,15 @@ class Runtime(FloraActor):
         return DEFERRED
 
     def _run(self, steps: list[tuple[str, Step]]) -> None:
+        if self._draining:
+            return
+        self._steps = self._steps or len(steps)
         if not steps:
             self._booted()
             return
         (stage, step), rest = steps[0], steps[1:]
-        self._stage = stage
+        self._boot_progress = {"step": self._steps - len(rest), "steps": self._steps}
+        self._enter(stage)
         log.info("booting: %s", stage)
         try:
             step(lambda: self._run(rest))
@@ -128,9 +144,23 @@ class Runtime(FloraActor):
             self._boot_failed(exc)
 
     def _booted(self) -> None:
-        self._stage, self._ready = "ready", True
+        self._ready = True
+        self._enter("ready")
         facts = {name: child.facts for name, child in self._children.items()}
         self._to_launcher(Ok(req_id=self._boot_request.req_id, value=facts))
+
+    def _enter(self, stage: str) -> None:
+        self._stage = stage
+        self._tell_stage()
+
+    def _tell_stage(self) -> None:
+        stage = SystemStage(
+            stage=self._stage,
+            ready=self._ready,
+            storage_ready=self._storage_ready,
+            progress=() if self._ready or self._draining else tuple(self._boot_progress.items()),
+        )
+        self.tell(self.peers.http, stage)
 
     def _boot_failed(self, error: FloraError) -> None:
         self._stage = f"failed at {self._stage}"
@@ -142,13 +172,35 @@ class Runtime(FloraActor):
     def _progress(self, text: str) -> None:
         self._to_launcher(BootProgress(text=text))
 
-    def _migrate(self, then: Callable[[], None]) -> None:
-        migrate_database(self.settings.database, _say_now)
+    def _prepare(self, what: str) -> Step:
+        """Waiting is left to another process: this one must hear its children and the launcher at any time."""
+
+        def step(then: Callable[[], None]) -> None:
+            if self._preparer is None:
+                self._preparer = self.createActor(Preparer)
+                start = Start(req_id=ReqId(""), settings=self.settings, peers=self.peers, name="preparer")
+                self.ask(self._preparer, start, lambda _: None, START_LIMIT_S)
+            request = PrepareStorage(req_id=ReqId(""), what=what)
+            self.ask(self._preparer, request, lambda reply: self._prepared(what, reply, then), limit_s=0)
+
+        return step
+
+    def _prepared(self, what: str, reply: Ok | Failed, then: Callable[[], None]) -> None:
+        if isinstance(reply, Failed):
+            self._boot_failed(error_from(reply))
+            return
+        if what == "cache":
+            self._storage_ready = True
+            self.send(self._preparer, ActorExitRequest())
         then()
 
-    def _connect_cache(self, then: Callable[[], None]) -> None:
-        wait_for_cache(self.settings.cache, _say_now)
-        then()
+    def _open_http(self, then: Callable[[], None]) -> None:
+        def opened() -> None:
+            facts = self._children["http"].facts
+            self._progress(f"listening on {facts['address']} port {facts['port']}; starting")
+            then()
+
+        self._start_step("http", HttpFrontend, "http")(opened)
 
     def _start_step(self, name: str, actor_class: type[FloraActor], peer: str, worker_id: int | None = None) -> Step:
         def step(then: Callable[[], None]) -> None:
@@ -158,10 +210,10 @@ class Runtime(FloraActor):
 
         return step
 
-    def _open_fronts(self, then: Callable[[], None]) -> None:
-        self._fronts_open = True
+    def _open_gateway(self, then: Callable[[], None]) -> None:
+        self._gateway_open = True
         self.tell(self.peers.gateway, OpenGateway())
-        self._start_step("http", HttpFrontend, "http")(then)
+        then()
 
     def _bring_up_guilds(self, then: Callable[[], None]) -> None:
         """Waits for READY and for the scripts of new guilds: who sees the ready line is to get an answer."""
@@ -187,14 +239,31 @@ class Runtime(FloraActor):
 
     def _restore(self, then: Callable[[], None]) -> None:
         def restored(reply: Ok | Failed) -> None:
-            if isinstance(reply, Failed):
+            if isinstance(reply, Ok):
+                self._progress(_restored_text(reply.value))
+                then()
+            elif self._restore_tries < RESTORE_TRIES:  # the deployer died; another takes its place
+                log.warning("restoring again: %s", reply.message)
+                self.after(RESTORE_AGAIN_S, lambda: self._restore(then))
+            else:
                 self._boot_failed(Unavailable(f"deployments could not be restored: {reply.message}"))
-                return
-            count, failed = reply.value["restored"], reply.value["failed"]
-            self._progress(f"restored {count} deployments" + (f", {len(failed)} failed" if failed else ""))
-            then()
 
+        if self.peers.deployer is None:  # being restarted
+            self.after(RESTORE_AGAIN_S, lambda: self._restore(then))
+            return
+        self._restore_tries += 1
+        self._progress_line_s = time.monotonic()
         self.ask(self.peers.deployer, RestoreDeployments(req_id=ReqId("")), restored, limit_s=0)
+
+    def receiveMsg_RestoreProgress(self, msg: RestoreProgress, sender: Address) -> None:
+        """How far the restore is: for /api/ready, and now and then a line for a person."""
+        if self._ready or self._draining:
+            return
+        self._boot_progress |= {"deployments": msg.total, "restored": msg.restored, "failed": msg.failed}
+        self._tell_stage()
+        if time.monotonic() - self._progress_line_s >= PROGRESS_LINE_EVERY_S:
+            self._progress_line_s = time.monotonic()
+            self._progress(f"restoring deployments: {msg.restored + msg.failed} of {msg.total}")
 
     # Children
 
@@ -223,7 +292,7 @@ class Runtime(FloraActor):
         self.ask(child.address, start, started, START_LIMIT_S)
 
     def _after_start(self, child: Child) -> None:
-        if child.actor_class is Gateway and self._fronts_open:
+        if child.actor_class is Gateway and self._gateway_open:
             self.send(child.address, OpenGateway())
         if child.actor_class is HttpFrontend:  # "any free port" means the same one after a restart
             self.settings = replace(self.settings, api=replace(self.settings.api, port=child.facts["port"]))
@@ -237,6 +306,8 @@ class Runtime(FloraActor):
                 self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0]))
             )
         self._announce_to_all()
+        if child.actor_class is HttpFrontend:
+            self._tell_stage()
 
     def _announce_to_all(self) -> None:
         for other in self._children.values():
@@ -255,6 +326,7 @@ class Runtime(FloraActor):
         if child is None or self._draining:
             if child is not None:
                 child.state = "stopped"
+            self.give_up_on(address, Unavailable("it died"))
             return
         log.error("%s died", child.name, extra={"action": "child_died"})
         was_starting = child.state == "starting"
@@ -263,6 +335,7 @@ class Runtime(FloraActor):
         if was_starting:  # whoever waits for its start decides: the boot ends, a restart is tried again
             self.give_up_on(address, Unavailable("it died"))
             return
+        self.give_up_on(address, Unavailable(f"{child.name} died"))
         if child.worker_id is not None:
             self._tell_router_of_end(child)
         if child.dedicated_to is None:
@@ -413,9 +486,14 @@ class Runtime(FloraActor):
         self._to_launcher(Ok(req_id=self._drain_request.req_id))
 
 
-def _say_now(text: str) -> None:
-    """Progress of a step that blocks: a message to the launcher would leave only when the step is over."""
-    log.info("%s", text)
+def _restored_text(outcome: Mapping[str, Any]) -> str:
+    """One line for a person."""
+    text = f"restored {outcome['restored']} deployments"
+    if outcome["failed"]:
+        text += f", {len(outcome['failed'])} failed"
+    if outcome["still_loading"]:
+        text += f", {len(outcome['still_loading'])} still loading"
+    return text
 
 
 def kill_process(pid: int) -> None:

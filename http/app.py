@@ -7,7 +7,7 @@ auth         who is calling                                 access        may th
 body, query  reading what was sent                          render        writing JSON
 log_streams  live log lines to many readers                 peers, ports  the way to the actors
 limits       every limit, with its reason                   lifecycle     draining
-home         what a browser gets at /
+home         what a browser gets at /                       boot          how far the system is while it starts
 """
 
 from __future__ import annotations

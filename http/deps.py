@@ -9,6 +9,7 @@ from aiohttp import web
 
 from flora.http.access import GuildAccess
 from flora.http.auth import Identity, IdentityResolver
+from flora.http.boot import BootState
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.peers import PeerBook
@@ -23,6 +24,7 @@ class Deps:
     identity: Sequence[IdentityResolver]  # asked in order: first a session, then a bearer token
     access: GuildAccess
     log_streams: LogStreams
+    boot: BootState = field(default_factory=BootState)
     operator_secret: str | None = field(default=None, repr=False)
     simulator_url: str | None = None  # page of the simulated Discord
     limits: HttpLimits = field(default_factory=HttpLimits)

@@ -97,6 +97,7 @@ async def _admit(request: web.Request, access: Access) -> None:
     if access is Access.OPERATOR:
         check_operator(request, deps.operator_secret)
     if access in {Access.USER, Access.GUILD_ADMIN}:
+        deps.boot.check_storage()
         request[IDENTITY] = await authenticate(request, deps.identity)
     if access is Access.GUILD_ADMIN:
         await deps.access.check(request[IDENTITY], guild_id_of(request))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flora.messages.base import Request
+from flora.messages.base import Message, Request
 from flora.messages.ids import GuildId
 from flora.messages.placement import Placement
 
@@ -107,7 +107,19 @@ class ListDeployments(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreDeployments(Request):
-    """Runtime → deployer at boot: load every stored deployment. Ok.value: {"restored": n, "failed": {guild: message}}."""
+    """Runtime → deployer at boot: load every stored deployment; answered when only those that take long are still under way.
+
+    Ok.value: {"restored": n, "failed": {guild: message}, "still_loading": [guild]}. RestoreProgress comes before it.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreProgress(Message):
+    """Deployer → runtime, a few times a second while deployments are restored."""
+
+    total: int
+    restored: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -60,6 +60,23 @@ class ReadMetrics(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareStorage(Request):
+    """Runtime → preparer: bring the database to this version's schema, or wait until the cache answers."""
+
+    what: str  # database, cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemStage(Message):
+    """Runtime → front-end, whenever one of these changes: how far the boot is, or that the end has begun."""
+
+    stage: str
+    ready: bool = False
+    storage_ready: bool = False  # the database has this version's schema: callers can be looked up
+    progress: tuple[tuple[str, int], ...] = ()  # "step" of "steps"; while deployments are restored, how many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BootProgress(Message):
     """Runtime → launcher while it boots: one line for a person."""
 

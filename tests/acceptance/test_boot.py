@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -30,14 +33,14 @@ def test_given_stored_deployments_of_which_one_throws_when_started_again_then_th
     assert flora.processes() == {}
 
     flora.start()
-    _break_stored_script(flora, guilds[1])
+    _change_stored_script(flora, guilds[1], "throw new Error('broken on purpose')")
     assert flora.stop() == 0
     flora.start()
 
     booted = re.findall(r"runtime: booting: (.*)", flora.stderr())
     assert booted[: booted.index("cron") + 1] == [
-        "database", "cache", "log book", "router", "worker 0", "worker 1", "worker 2", "worker 3",
-        "compiler", "deployer", "discord REST", "deployments", "gateway and http", "cron",
+        "http", "database", "cache", "log book", "router", "worker 0", "worker 1", "worker 2", "worker 3",
+        "compiler", "deployer", "discord REST", "deployments", "gateway", "cron",
     ]  # fmt: skip
     assert "restored 3 deployments, 1 failed" in flora.stderr()
     assert [guilds[0].ask("hello"), guilds[2].ask("hello")] == ["guild 0 hello", "guild 2 hello"]
@@ -54,13 +57,35 @@ def test_given_stored_deployments_of_which_one_throws_when_started_again_then_th
     assert guilds[1].ask("hello") == "repaired hello"
 
 
-def _break_stored_script(flora, guild) -> None:
-    """As if the script had become one that throws, without a deploy that would have refused it."""
+def _change_stored_script(flora, guild, script: str) -> None:
+    """As if the script had become another one, without a deploy that would have refused it."""
     with psycopg.connect(_embedded_url(flora.folder / "data")) as connection:
-        changed = connection.execute(
-            "UPDATE deployments SET bundle = %s WHERE guild_id = %s", ("throw new Error('broken on purpose')", guild.id)
-        )
+        changed = connection.execute("UPDATE deployments SET bundle = %s WHERE guild_id = %s", (script, guild.id))
         assert changed.rowcount >= 1
+
+
+@pytest.mark.scenario("T06")
+def test_given_stored_scripts_that_hang_at_load_when_booting_then_nobody_waits_and_they_are_reported_after_the_limit(
+    make_flora, wait_for
+):
+    flora = make_flora({"RUNTIME_MAX_WORKERS": "1", "RUNTIME_LOAD_TIMEOUT_SECS": "8"}).start()
+    guilds = flora.new_guilds([None] * 4)
+    for number, guild in enumerate(guilds):
+        guild.deploy(ECHO % f"guild {number}")
+    _change_stored_script(flora, guilds[0], "while (true) {}")
+    _change_stored_script(flora, guilds[1], "await new Promise((done) => setTimeout(done, 600000))")
+    assert flora.stop() == 0
+
+    flora.start()
+
+    assert "restored 3 deployments, 2 still loading" in flora.stderr()
+    assert "module_load timed out" not in flora.stderr(), "the boot waited for them"
+    assert [guilds[2].ask("hello"), guilds[3].ask("hello")] == ["guild 2 hello", "guild 3 hello"]
+    for guild in guilds[:2]:
+        assert guild.log_line("module_load timed out", within_s=20)["level"] == "error"
+        assert f"Failed to load deployment for guild {guild.id}" in flora.stderr()
+    guilds[0].deploy(ECHO % "repaired")
+    assert guilds[0].ask("hello") == "repaired hello"
 
 
 BREAKS_THE_SDK = """
@@ -97,6 +122,14 @@ def test_given_redis_that_is_down_at_first_when_booting_then_it_tries_with_growi
     flora = make_flora({"CACHE_URL": f"unix://{socket}", "RUNTIME_MAX_WORKERS": "1"})
     flora.spawn()
     wait_for(lambda: len(_delays(flora)) >= 3, 30.0, "no third try")
+    told = re.search(r"listening on 127.0.0.1 port ([0-9]+); starting", flora.stderr())
+    base = f"http://127.0.0.1:{told[1]}/api" if told else ""
+    assert _get(f"{base}/health") == (200, "ok", None)
+    status, body, retry_after = _get(f"{base}/ready")
+    assert (status, retry_after) == (503, "1")
+    assert json.loads(body) == {"ready": False, "stage": "cache", "progress": {"step": 3, "steps": 13}}
+    for path in ("/deployments", "/logs/1", "/metrics"):
+        assert _get(f"{base}{path}")[::2] == (503, "2"), path
 
     real = Path(unquote(urlsplit(embedded_services.cache_url).path))
     assert real.is_socket()
@@ -105,6 +138,18 @@ def test_given_redis_that_is_down_at_first_when_booting_then_it_tries_with_growi
     flora.await_ready()
     delays = _delays(flora)
     assert delays[2] > delays[0]
+    assert _get(f"{base}/ready") == (200, '{"ready":true,"stage":"ready"}', None)
+
+
+def _get(url: str) -> tuple[int, str, str | None]:
+    """Status, body and Retry-After."""
+    request = urllib.request.Request(url, headers={"Authorization": "Bearer only-for-the-tests"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as response:
+            return response.status, response.read().decode(), response.headers["Retry-After"]
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read().decode(), refusal.headers["Retry-After"]
 
 
 def _delays(flora) -> list[float]:

@@ -68,6 +68,8 @@ result = {}
 
 def ask(to, kind, **fields):
     reply = running.ask(to, kind(req_id=str(next(numbers)), **fields), 30)
+    while isinstance(reply, RestoreProgress):
+        result["progress"], reply = dataclasses.asdict(reply), running.listen(30)
     return reply.value if isinstance(reply, Ok) else {"code": reply.code, "message": reply.message, **reply.details}
 
 
@@ -160,6 +162,7 @@ def test_given_a_real_compiler_and_postgres_then_the_deployer_serves_every_reque
     assert "answer" in result["running"]["1"]
     assert "sourceMappingURL" not in result["running"]["1"]
     assert result["restored"] == {"restored": 2, "failed": {}, "still_loading": []}
+    assert result["progress"]["total"] == 2
     assert result["drained"] is None
     assert result["late"]["code"] == "SHUTTING_DOWN"
 

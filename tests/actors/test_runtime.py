@@ -14,9 +14,10 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.runtime import Child, Runtime
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.messages.base import Failed, Ok
+from flora.messages.deployment import RestoreDeployments
 from flora.messages.dispatch import WorkerExited
 from flora.messages.ids import GuildId, ReqId
-from flora.messages.lifecycle import DescribeSystem, Drain, FatalError, Peers, PeersChanged, Start
+from flora.messages.lifecycle import BootProgress, DescribeSystem, Drain, FatalError, Peers, PeersChanged, Start
 from flora.messages.placement import FIRST_DEDICATED_WORKER, ReplaceWorker, StartWorker, StopWorker
 from flora.storage.backoff import Backoff
 
@@ -40,6 +41,24 @@ class Kid(FloraActor):
 
     def receiveMsg_WorkerExited(self, msg: WorkerExited, sender: Any) -> None:
         Kid.told.append((self.name, msg))
+
+    def receiveMsg_RestoreDeployments(self, msg: RestoreDeployments, sender: Any) -> None:
+        Kid.told.append((self.name, msg))
+        if len(Kid.started) > 1:
+            self.reply_ok(msg, sender, {"restored": 1, "failed": {}, "still_loading": []})
+
+
+class RestoringRuntime(Runtime):
+    """Runtime with a deployer that has something to restore."""
+
+    def on_start(self, msg: Start) -> object:
+        self._boot_request = msg
+        self._run([("deployer", self._kid), ("deployments", self._restore)])
+        return DEFERRED
+
+    def _kid(self, then):
+        child = self._children["deployer"] = Child("deployer", Kid, "deployer")
+        self._start_child(child, then, self._boot_failed)
 
 
 class SmallRuntime(Runtime):
@@ -99,6 +118,20 @@ def test_given_a_boot_then_children_start_one_after_another_and_the_launcher_hea
         "router": "running",
         "worker 0": "running",
     }
+
+
+def test_given_a_deployer_that_dies_while_it_restores_then_its_successor_is_asked_again(
+    stage, settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("flora.actors.runtime.RESTORE_AGAIN_S", 0.01)
+    launcher, runtime = stage.puppet(), stage.create(RestoringRuntime)
+    stage.say(launcher, runtime, Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime"))
+    stage.until(lambda: Kid.told and isinstance(Kid.told[-1][1], RestoreDeployments))
+
+    end(stage, Kid.started[0])
+
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    assert [progress.text for progress in stage.seen_by(launcher, BootProgress)] == ["restored 1 deployments"]
 
 
 def test_given_a_dead_worker_then_the_router_is_told_with_its_recorder_and_then_of_its_successor(stage, boot):

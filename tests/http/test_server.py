@@ -13,7 +13,7 @@ from flora.http.limits import HttpLimits
 from flora.http.server import ApiServer
 from flora.messages.deployment import Deploy, GetDeployment, ListDeployments
 from flora.messages.errors import ConfigError, NotFound
-from flora.messages.lifecycle import DescribeSystem
+from flora.messages.lifecycle import DescribeSystem, SystemStage
 
 pytestmark = pytest.mark.service
 
@@ -40,6 +40,30 @@ async def test_ready_tells_the_stage_of_the_runtime(host: Any, ready: bool, stat
 
     assert response.status == status
     assert await response.json() == {"ready": ready, "stage": "restoring"}
+
+
+async def test_given_a_boot_under_way_then_ready_tells_stage_and_progress_without_asking_and_callers_wait(
+    host: Any,
+) -> None:
+    progress = (("step", 3), ("steps", 13))
+    host.deps.boot.update(SystemStage(stage="database", progress=progress))
+
+    response = await host.get("/api/ready", token=None)
+    early = await host.get("/api/deployments")
+
+    assert (response.status, response.headers["Retry-After"]) == (503, "1")
+    assert await response.json() == {"ready": False, "stage": "database", "progress": {"step": 3, "steps": 13}}
+    assert host.system.asked == []
+    assert (early.status, early.headers["Retry-After"]) == (503, "2")
+    assert host.tokens.looked_up == 0
+    assert (await host.get("/api/health", token=None)).status == 200
+
+
+async def test_given_a_database_that_is_ready_while_booting_then_callers_are_looked_up(host: Any) -> None:
+    host.system.answers[ListDeployments] = lambda _: []
+    host.deps.boot.update(SystemStage(stage="deployments", storage_ready=True))
+
+    assert (await host.get("/api/deployments")).status == 200
 
 
 async def test_given_a_silent_runtime_when_asked_then_ready_is_no_within_its_limit(make_host: Any) -> None:
