@@ -142,6 +142,10 @@ class DeployService:
         """The bot was removed from this guild."""
         await self._restorer.left(guild_id)
 
+    def wanted(self) -> tuple[GuildId, ...]:
+        """Guilds whose script is to run: those that were loaded, or are being loaded."""
+        return self._scripts.wanted()
+
     async def drain(self, limit_s: float) -> bool:
         """Takes no new deploys and waits for those under way. False: some did not end within `limit_s`."""
         self._draining = True

@@ -26,12 +26,13 @@ from flora.messages.deployment import (
     Deploy,
     GetDeployment,
     ListDeployments,
+    ListWantedGuilds,
     LoadGuild,
     ReloadGuilds,
     RestoreDeployments,
     UnloadGuild,
 )
-from flora.messages.errors import BugError, ConfigError, FloraError
+from flora.messages.errors import BugError, ConfigError, FloraError, TimedOut
 from flora.messages.gateway import GuildJoined, GuildLeft
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain, Peers, Start
@@ -46,6 +47,7 @@ UNLOAD_LIMIT_S = 30.0
 LOAD_MARGIN_S = 30.0
 CLOSE_LIMIT_S = 1.0
 PROGRESS_EVERY_S = 0.25
+ROUTERS_ASKED = 3
 DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
 
 NO_ID = ReqId("")  # the bridge gives every request its own
@@ -81,10 +83,22 @@ class PeerHost:
             restore=restore,
             placement=self._placements.of(guild_id),
         )
-        await self._router.ask(request, self._load_limit_s)
+        await self._ask_any_router(request, self._load_limit_s)
 
     async def unload(self, guild_id: GuildId) -> None:
-        await self._router.ask(UnloadGuild(req_id=NO_ID, guild_id=guild_id), UNLOAD_LIMIT_S)
+        await self._ask_any_router(UnloadGuild(req_id=NO_ID, guild_id=guild_id), UNLOAD_LIMIT_S)
+
+    async def _ask_any_router(self, request: Request, limit_s: float) -> None:
+        """The next router is asked when one is killed meanwhile. Workers give up what the dead one had them load: the last load wins."""
+        for _ in range(ROUTERS_ASKED - 1):
+            try:
+                await self._router.ask(request, limit_s)
+            except TimedOut as exc:
+                if "peer" not in exc.details:
+                    raise
+            else:
+                return
+        await self._router.ask(request, limit_s)
 
 
 class Deployer(FloraActor):
@@ -200,6 +214,13 @@ class Deployer(FloraActor):
     def receiveMsg_ReloadGuilds(self, msg: ReloadGuilds, sender: Address) -> None:
         """These guilds lost their isolate."""
         self._answer(msg, sender, self._service.reload(msg.guild_ids))
+
+    def receiveMsg_ListWantedGuilds(self, msg: ListWantedGuilds, sender: Address) -> None:
+        """A router that was restarted compares this with what runs."""
+        self._answer(msg, sender, self._list_wanted())
+
+    async def _list_wanted(self) -> tuple[GuildId, ...]:
+        return self._service.wanted()
 
     def receiveMsg_BringUpGuilds(self, msg: BringUpGuilds, sender: Address) -> None:
         """All guilds of READY; see `DeployService.joined`."""

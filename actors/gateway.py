@@ -16,6 +16,7 @@ from flora.actors.discord.rest import Result
 from flora.actors.discord.service import GatewayService, Reports
 from flora.actors.discord.sink import Row
 from flora.actors.link import WINDOW, Batch, Link
+from flora.actors.retained import Retained
 from flora.messages.base import Address, Message, Request
 from flora.messages.errors import BugError, FloraError
 from flora.messages.gateway import (
@@ -86,7 +87,7 @@ class Gateway(FloraActor):
     Receives   OpenGateway (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
     Sends      GatewayFrame (router), RestResultsFrame (workers), GuildJoined, GuildLeft (deployer),
                GatewayReady, GatewayFailed (runtime)
-    State      subscriptions per guild (from the router), waiting events, waiting REST calls, scope cache. Memory only.
+    State      subscriptions per guild (from the router), events until they are settled, waiting REST calls, scope cache. Memory only.
     Supervises nothing. Restarted by Runtime: identifies again, the router subscribes again, calls under way are gone.
     Fails      Discord refuses token or intents → GatewayFailed with what to change; connections that break are resumed.
     """
@@ -95,7 +96,8 @@ class Gateway(FloraActor):
 
     def on_start(self, msg: Start) -> Any:
         self._router_link: Link[Row] = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
-        self._next_seq = time.time_ns() // 1000  # above every number of an earlier life of this actor
+        self._retained: Retained[Row] = Retained(time.time_ns() // 1000, _size_of)
+        self._next_seq = self._retained.first_seq  # of the next row that goes into a frame
         self._workers: dict[str, _WorkerEnd] = {}
         self._results: deque[tuple[str, Result]] = deque()
         self._results_posted = False
@@ -163,8 +165,9 @@ class Gateway(FloraActor):
         link = self._router_link
         if self.peers.router is None:
             return
-        if not (link.full or link.waiting):
-            link.offer_all(self._service.sink.take(MAX_FRAME_EVENTS))
+        if not (link.full or link.waiting) and (rows := self._service.sink.take(MAX_FRAME_EVENTS)):
+            link.offer_all(rows)
+            self._retained.keep(rows)
         while (batch := link.poll()) is not None:
             self.send(self.peers.router, self._event_frame(batch))
 
@@ -185,6 +188,9 @@ class Gateway(FloraActor):
         )
 
     def receiveMsg_GatewayControl(self, msg: GatewayControl, sender: Address) -> None:
+        if sender != self.peers.router:
+            return  # of a router that is gone; a new one says it again
+        self._retained.settle(msg.settled_below)
         if self._router_link.receive(msg):
             self.bridge.call(self._subscribe, msg)
 
@@ -202,15 +208,20 @@ class Gateway(FloraActor):
             self.tell(self.peers.deployer, GuildLeft(guild_id=guild_id))
 
     def on_peers(self, peers: Peers) -> None:
-        if peers.router != self.peers.router:
-            # What was under way may have been handled by the router that died; sent again, it could run twice.
-            self._router_link = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
+        if peers.router is not None and peers.router != self.peers.router:
+            self._meet_router()
         if peers.deployer is not None and peers.deployer != self.peers.deployer:
             for guild_id in self._guilds:
                 self.tell(peers.deployer, GuildJoined(guild_id=GuildId(guild_id)))
         gone = {str(address) for _, address in self.peers.workers} - {str(address) for _, address in peers.workers}
         for origin in [origin for origin, end in self._workers.items() if str(end.address) in gone]:
             self._forget_worker(origin)
+
+    def _meet_router(self) -> None:
+        """A new router gets everything that is not settled once more; it learns from the workers what of that they have."""
+        self._router_link = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
+        self._router_link.offer_all(self._retained.rows())
+        self._next_seq = self._retained.first_seq
 
     # REST
 
@@ -288,3 +299,7 @@ class Gateway(FloraActor):
         if hasattr(self, "_service"):
             with contextlib.suppress(StillClosing):  # the process ends anyway
                 self.bridge.submit(self._service.close()).result(GOODBYE_S)
+
+
+def _size_of(row: Row) -> int:
+    return len(row[2])

@@ -44,6 +44,7 @@ class GuildScript:
     loaded: bool = False
     left: bool = False
     broken: bool = False  # its stored script did not load; only a deploy changes that
+    loading: bool = False  # its stored script is being loaded
 
 
 class GuildScripts:
@@ -67,6 +68,10 @@ class GuildScripts:
         """What is known of a guild; to be changed by who has its turn."""
         return self._guilds.setdefault(guild_id, GuildScript())
 
+    def wanted(self) -> tuple[GuildId, ...]:
+        """Guilds that have a script running, or whose stored one is being loaded."""
+        return tuple(g for g, guild in self._guilds.items() if (guild.loaded or guild.loading) and not guild.left)
+
     def deployed(self, guild_id: GuildId) -> None:
         """A new script runs and is stored: whatever was wrong before is over."""
         self._guilds[guild_id] = GuildScript(loaded=True)
@@ -78,12 +83,15 @@ class GuildScripts:
     async def run(self, deployment: Deployment) -> None:
         """Loads a stored deployment. The caller has the guild's turn."""
         guild = self.of(deployment.guild_id)
+        guild.loading = True
         try:
             compiled = await self.compile(deployment.guild_id, as_stored(deployment))
             await self.host.load(deployment.guild_id, compiled, restore=True)
         except FloraError as exc:
             guild.loaded, guild.broken = False, not isinstance(exc, Unavailable)
             raise
+        finally:
+            guild.loading = False
         guild.loaded, guild.broken = True, False
 
     async def stored(self, guild_id: GuildId) -> Deployment | None:

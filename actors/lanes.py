@@ -164,6 +164,24 @@ class Lanes:
         self._backlog[lane.worker] = self.backlog_of(lane.worker) + 1
         self.tally.sent += 1
 
+    def adopt(self, row: Row) -> None:
+        """Notes an event that its worker already has; for a router that was restarted. The guild has a lane."""
+        guild_id = GuildId(row[1])
+        lane = self._lanes[guild_id]
+        self.tally.accepted += 1
+        self._grew(guild_id, lane)
+        self._send(lane, row)
+
+    def oldest(self) -> int | None:
+        """Lowest number of an event that is accepted and not done; None: there is none."""
+        found: int | None = None
+        for lane in self._lanes.values():
+            if lane.unfinished and (found is None or found > next(iter(lane.unfinished))):
+                found = next(iter(lane.unfinished))
+            if lane.waiting and (found is None or found > lane.waiting[0][0]):
+                found = lane.waiting[0][0]
+        return found
+
     def done(self, guild_id: GuildId, seq: int) -> bool:
         """Notes that an event is done; False when it was not under way (a late report)."""
         lane = self._lanes.get(guild_id)

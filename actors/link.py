@@ -105,6 +105,10 @@ class Link(Generic[T]):
             return Batch(BARE_ACK, self._received, [])
         return None
 
+    def bare(self) -> Batch[T]:
+        """A frame that only acknowledges what was acknowledged before: for what else a frame carries."""
+        return Batch(BARE_ACK, 0, [])
+
     def _next_rows(self) -> list[T]:
         if len(self._waiting) <= self._max_rows:
             rows = list(self._waiting)
@@ -149,7 +153,13 @@ class Link(Generic[T]):
 
     def take_back(self) -> list[T]:
         """Everything not acknowledged, in order; the link forgets it. For a peer that is gone."""
-        rows = [row for batch in self._under_way for row in batch.rows] + list(self._waiting)
-        self._under_way.clear()
+        rows = self.forget_sent() + list(self._waiting)
         self._waiting.clear()
+        return rows
+
+    def forget_sent(self) -> list[T]:
+        """What was sent and not acknowledged, in order; the link forgets it, and the peer. What was not sent goes to the next peer."""
+        rows = [row for batch in self._under_way for row in batch.rows]
+        self._under_way.clear()
+        self._received, self._peer_epoch, self._owes_ack = 0, "", False
         return rows

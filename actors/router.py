@@ -17,21 +17,21 @@ from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.lanes import Row
 from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
+from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_loads import Loads
-from flora.actors.router_state import RouterState, Subscription
+from flora.actors.router_recovery import RouterRecovery
+from flora.actors.router_state import RouterState
 from flora.actors.wire import refused_packets
 from flora.messages.base import Address, Failed, Ok
 from flora.messages.deployment import LoadGuild, UnloadGuild
-from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame
+from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import Unavailable, WorkerGone
-from flora.messages.gateway import GatewayControl, GatewayFrame
+from flora.messages.gateway import GatewayFrame
 from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.lifecycle import Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 
 log = logging.getLogger(__name__)
-
-CONTROL_AGAIN_S = 1.0  # a control frame that the gateway has not acknowledged by then is sent again
 
 
 class Router(FloraActor):
@@ -39,7 +39,7 @@ class Router(FloraActor):
 
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild (deployer), WorkerExited (runtime)
     Sends      DispatchFrame, LoadIsolate, UnloadIsolate (workers), GatewayControl (gateway), ReloadGuilds (deployer)
-    State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers' first frames.
+    State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
     Supervises nothing.
     Fails      worker gone → what it had started fails once, the rest is sent again in order after the reload;
                backlog full → the gateway waits a moment, then droppable events are shed, counted and told once per burst.
@@ -51,23 +51,33 @@ class Router(FloraActor):
         self._loads: Loads
         self._hold_back = HoldBack()
         self._is_holding = False
-        self._gateway_is_new = True
-        self._replacing = 0  # number of the frame that told the gateway everything
+        self._gateway: GatewayEnd
+        self._recovery: RouterRecovery | None = None  # only after a restart
 
     def on_start(self, msg: Start) -> dict[str, Any]:
         self._state = RouterState(self.incarnation, msg.settings.runtime.max_workers)
         self._loads = Loads(self, self._state)
+        self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
+        if msg.peers.workers:
+            self._recovery = RouterRecovery(self, self._state, self._loads)
+            self._recovery.begin(self._recovered)
         return {}
+
+    @property
+    def _recovering(self) -> RouterRecovery | None:
+        """The recovery while everything waits for it."""
+        return self._recovery if self._recovery is not None and self._recovery.waiting else None
+
+    def _recovered(self, frames: list[GatewayFrame]) -> None:
+        for frame in frames:
+            self._take(frame)
 
     # Peers
 
     def on_peers(self, peers: Peers) -> None:
         self._meet_workers(peers)
-        if peers.gateway is not None and peers.gateway != self.peers.gateway:
-            self._state.gateway.take_back()
-            self._gateway_is_new = True
-            self._state.gateway.offer_all(self._state.subscriptions.items())
+        self._gateway.meet(peers.gateway)
         if self.peers.deployer is not None and peers.deployer != self.peers.deployer:
             self.give_up_on(self.peers.deployer, Unavailable("the deployer died meanwhile"))
         if peers.log_book != self.peers.log_book:
@@ -89,11 +99,17 @@ class Router(FloraActor):
         """Sorts out what the dead worker had, and holds its guilds."""
         worker = WorkerId(msg.worker_id)
         end = self._state.workers.get(worker)
-        if end is None:
+        if end is None or (
+            msg.address is not None and msg.address != end.address
+        ):  # a life of it that this router never met
+            if self._recovery is not None:
+                self._recovery.died_before(msg.recorder)
             return
         address, end.address = end.address, None
         end.link.take_back()
         started = _read_and_remove(msg.recorder)
+        if self._recovery is not None:
+            self._recovery.worker_died(worker, started)
         for salvage in self._state.lanes.worker_died(worker, started):
             self._loads.tell_of_death(salvage)
         self.give_up_on(address, WorkerGone("the worker died meanwhile"))
@@ -102,17 +118,29 @@ class Router(FloraActor):
 
     def receiveMsg_GatewayFrame(self, msg: GatewayFrame, sender: Address) -> None:
         """Takes events in; holds the gateway's acknowledgement back while a backlog is full."""
-        if not self._state.gateway.receive(msg, owe_ack=False):
+        if not self._gateway.receive(msg, sender):
             return
+        if self._recovering is not None:
+            self._recovering.keep(msg)
+        else:
+            self._take(msg)
+
+    def _take(self, msg: GatewayFrame) -> None:
+        again = self._recovery
+        if again is not None and not again.concerns(msg):
+            again = self._recovery = None
         lanes, workers = self._state.lanes, self._state.workers
         for offset, guild_id in enumerate(msg.guild_ids):
             row = (msg.first_seq + offset, guild_id, msg.names[offset], msg.payloads[offset])
             if guild_id == "":
                 self._broadcast(row)
+            elif again is not None and not again.take(row):
+                pass
             elif lanes.admit(row, shed=self._hold_back.shedding):
                 workers[lanes[GuildId(guild_id)].worker].link.offer(row)
             else:
                 self._state.tell_not_sent(guild_id, row[2])
+        self._gateway.taken(msg)
         if self._hold_back.begins(lanes.overfull(), time.monotonic()):
             self._is_holding = True
             self.after(hold_back.CHECK_S, self._check_held)
@@ -120,9 +148,11 @@ class Router(FloraActor):
             self._state.gateway.release_ack()
 
     def _broadcast(self, row: Row) -> None:
-        for end in self._state.workers.values():
-            if end.address is not None:
+        for worker, end in self._state.workers.items():
+            heard = self._recovery is not None and self._recovery.has_heard(worker, row[0])
+            if end.address is not None and not heard:
                 end.link.offer(row)
+        self._gateway.broadcast(row[0])
 
     def _check_held(self) -> None:
         if not self._is_holding:
@@ -144,6 +174,8 @@ class Router(FloraActor):
         lanes = self._state.lanes
         for seq, guild_id, _outcome in msg.done:
             lanes.done(GuildId(guild_id), seq)
+        if self._recovery is not None:
+            self._recovery.done(msg)
         for guild_id, names in msg.subscriptions:
             self._state.subscribe(worker, GuildId(guild_id), names)
         for guild_id, why in msg.lost:
@@ -152,15 +184,32 @@ class Router(FloraActor):
         if self._is_holding and not lanes.overfull():
             self._let_go()
 
+    def receiveMsg_WorkerReport(self, msg: WorkerReport, sender: Address) -> None:
+        """This router was restarted: what a worker has."""
+        worker, end = self._state.worker_at(sender)
+        if end is None:
+            return
+        if self._recovery is not None:
+            self._recovery.reported(worker, msg)
+        else:  # it comes too late for its events, not for its guilds
+            for guild_id, names in msg.guilds:
+                self._state.subscribe(worker, GuildId(guild_id), names)
+
     # Deploys
 
     def receiveMsg_LoadGuild(self, msg: LoadGuild, sender: Address) -> None:
         """Has the guild's worker build the isolate."""
-        self._loads.load(msg, msg.reply_to or sender)
+        if self._recovering is not None:
+            self._recovering.later(lambda: self._loads.load(msg, msg.reply_to or sender))
+        else:
+            self._loads.load(msg, msg.reply_to or sender)
 
     def receiveMsg_UnloadGuild(self, msg: UnloadGuild, sender: Address) -> None:
         """Stops the guild's isolate; an unknown guild is fine."""
-        self._loads.unload(msg, msg.reply_to or sender)
+        if self._recovering is not None:
+            self._recovering.later(lambda: self._loads.unload(msg, msg.reply_to or sender))
+        else:
+            self._loads.unload(msg, msg.reply_to or sender)
 
     # Metrics
 
@@ -210,8 +259,8 @@ class Router(FloraActor):
         for end in self._state.workers.values():
             if end.address is not None and (batch := end.link.poll()) is not None:
                 self.send(end.address, self._dispatch_frame(end.link, batch))
-        if self.peers.gateway is not None and (control := self._state.gateway.poll()) is not None:
-            self._send_control(control)
+        if self._recovering is None:  # before, it could only name some of the guilds
+            self._gateway.flush()
         if self.peers.log_book is not None and (lines := self._state.logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
 
@@ -227,29 +276,6 @@ class Router(FloraActor):
             guild_ids=guild_ids,
             names=names,
             payloads=payloads,
-        )
-
-    def _send_control(self, batch: Batch[Subscription]) -> None:
-        self.send(self.peers.gateway, self._control_frame(batch))
-        if batch.number:
-            self.after(CONTROL_AGAIN_S, lambda: self._control_overdue(batch.number))
-
-    def _control_overdue(self, number: int) -> None:
-        """A gateway that heard of this router only after its first frame has forgotten that frame, and never acknowledges it."""
-        again = self._state.gateway.resend()
-        if again is not None and again.number == number and self.peers.gateway is not None:
-            self._send_control(again)
-
-    def _control_frame(self, batch: Batch[Subscription]) -> GatewayControl:
-        if self._gateway_is_new and batch.number:
-            self._gateway_is_new, self._replacing = False, batch.number
-        return GatewayControl(
-            number=batch.number,
-            ack=batch.ack,
-            wants_ack=batch.wants_ack,
-            epoch=self._state.gateway.epoch,
-            subscriptions=tuple(batch.rows),
-            replaces_all=batch.number != 0 and batch.number == self._replacing,
         )
 
 

@@ -50,12 +50,15 @@ class Loads:
         for request, asker in parked:
             self._load(request, asker, worker, end)
         waiting = {request.guild_id for request, _ in parked if request.restore}
-        self._reload(tuple(g for g in lanes.of_worker(worker) if lanes[g].held and g not in waiting))
+        self.reload(tuple(g for g in lanes.of_worker(worker) if lanes[g].held and g not in waiting))
 
-    def _reload(self, guilds: tuple[GuildId, ...]) -> None:
+    def reload(self, guilds: tuple[GuildId, ...]) -> None:
+        """Has the stored scripts of guilds loaded whose lanes are held."""
         lanes = self._state.lanes
         guilds = tuple(g for g in guilds if g in lanes and lanes[g].held)
-        if guilds:
+        if guilds and self._shell.peers.deployer is None:
+            self._shell.after(RELOAD_AGAIN_S, lambda: self.reload(guilds))
+        elif guilds:
             self._reloading.update(guilds)
             self._shell.ask(
                 self._shell.peers.deployer,
@@ -68,7 +71,7 @@ class Loads:
         """Guilds that have no deployment any more, or whose deployment no longer loads, lose their lane."""
         if isinstance(reply, Failed):
             log.error("guilds not reloaded: %s", reply.message, extra={"guilds": len(guilds)})
-            self._shell.after(RELOAD_AGAIN_S, lambda: self._reload(guilds))
+            self._shell.after(RELOAD_AGAIN_S, lambda: self.reload(guilds))
             return
         self._reloading.difference_update(guilds)
         lanes = self._state.lanes

@@ -16,6 +16,9 @@ from flora.messages.ids import GuildId, WorkerId
 log = logging.getLogger(__name__)
 
 MAX_FRAME_ROWS = 1024
+MAX_CONTROL_ROWS = (
+    1 << 20
+)  # all subscriptions fit: a frame that replaces all but holds some would forget the rest for a moment
 
 Subscription = tuple[str, tuple[str, ...]]
 
@@ -44,7 +47,7 @@ class RouterState:
         self.routes = GuildRoutes(pool)
         self.workers: dict[WorkerId, WorkerEnd] = {}
         self.subscriptions: dict[GuildId, tuple[str, ...]] = {}
-        self.gateway: Link[Subscription] = Link(epoch, MAX_FRAME_ROWS)
+        self.gateway: Link[Subscription] = Link(epoch, MAX_CONTROL_ROWS)
         self.logs = LogSender(epoch)
         self._told_no_isolate: set[str] = set()
 

@@ -28,6 +28,7 @@ from flora.actors.worker import Worker
 from flora.actors.worker_exits import WorkerEnd, end_of, exited
 from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import BringUpGuilds, RestoreDeployments, RestoreProgress
+from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable, error_from
 from flora.messages.gateway import GatewayFailed, GatewayReady, OpenGateway
 from flora.messages.ids import GuildId, ReqId
@@ -102,6 +103,7 @@ class Runtime(FloraActor):
         self._gateway_ready: GatewayReady | None = None
         self._when_gateway_is_ready: Callable[[], None] | None = None
         self._rng = random.Random()
+        self._untold: list[WorkerExited] = []  # deaths of workers while there was no router
 
     # Boot
 
@@ -305,17 +307,21 @@ class Runtime(FloraActor):
             self.peers = replace(
                 self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0]))
             )
+        if child.peer == "router":
+            untold, self._untold = self._untold, []
+            for missed in untold:
+                self.send(child.address, missed)
         self._announce_to_all()
         if child.actor_class is HttpFrontend:
             self._tell_stage()
 
     def _announce_to_all(self) -> None:
         for other in self._children.values():
-            if other.state == "running":
+            if other.state == "running" and other.address is not None:
                 self.send(other.address, PeersChanged(peers=self.peers))
 
     def _withdraw(self, child: Child) -> None:
-        """Nobody is told to talk to a dead actor; whoever holds its address learns of the new one."""
+        """Nobody is to talk to a dead actor: what others have for it waits with them for its successor."""
         if child.worker_id is None:
             self.peers = _with_peer(self.peers, child.peer, None)
         else:
@@ -337,19 +343,23 @@ class Runtime(FloraActor):
             return
         self.give_up_on(address, Unavailable(f"{child.name} died"))
         if child.worker_id is not None:
-            self._tell_router_of_end(child)
+            self._tell_router_of_end(child, address)
+        self._announce_to_all()
         if child.dedicated_to is None:
             self._restart_later(child)
         else:
             child.state = "waiting"
 
-    def _tell_router_of_end(self, child: Child) -> None:
+    def _tell_router_of_end(self, child: Child, address: Address) -> None:
         assert child.worker_id is not None
         facts = child.facts or {}
         recorder = facts.get("recorder", "")
         end, child.end = child.end or end_of(exit_code_of(facts.get("pid", 0)), recorder), None
         log.error("%s ended: %s", child.name, end.text, extra={"action": "worker_ended", "guilty": end.guilty})
-        self.tell(self.peers.router, exited(child.worker_id, recorder, end))
+        message = exited(child.worker_id, recorder, end, address)
+        if self.peers.router is None:
+            self._untold.append(message)
+        self.tell(self.peers.router, message)
 
     def _restart_later(self, child: Child) -> None:
         delay_s = child.restarts.died(time.monotonic(), self._rng)

@@ -13,6 +13,7 @@ import orjson
 from thespian.actors import ActorExitRequest, ActorSystem
 
 from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.event_book import EventBook
 from flora.actors.fetch.service import FetchDone, Fetches
 from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.cores import pin_process, usable_cores
@@ -29,6 +30,7 @@ from flora.messages.dispatch import (
     Outcome,
     UnloadIsolate,
     WorkerFrame,
+    WorkerReport,
 )
 from flora.messages.errors import LoadFailed, error_from
 from flora.messages.gateway import RestFrame, RestResultsFrame
@@ -74,6 +76,7 @@ class Resident:
     request: LoadIsolate | None  # the load that is to be answered; None once it has been
     asker: Address | None
     serving: bool = False
+    given_up: bool = False  # who wanted it loaded is gone
     handlers: tuple[str, ...] = ()
 
 
@@ -112,6 +115,7 @@ class Worker(FloraActor):
         pin_to_core(msg.worker_id, msg.settings)
         self._router: Link[ReportRow] = Link(self.incarnation, MAX_FRAME_ROWS, window=WINDOW)
         self._gateway: Link[tuple[Any, ...]] = Link(self.incarnation, MAX_FRAME_ROWS, window=WINDOW)
+        self._book = EventBook()
         self._cancelled: list[int] = []
         self._logs = LogSender(self.incarnation)
         recorder = msg.settings.data_dir / "run" / f"worker-{msg.worker_id}-{self.incarnation}.recorder"
@@ -142,13 +146,24 @@ class Worker(FloraActor):
     def on_peers(self, peers: Peers) -> None:
         if peers.router != self.peers.router and peers.router is not None:
             self._router.take_back()
-            self._router.offer_all((SUBSCRIBED, r.guild_id, r.handlers) for r in self._serving.values() if r.guild_id)
-            self._must_report = True
+            self._give_up_loads()
+            self.send(peers.router, self._report_to_new_router())
         if peers.gateway != self.peers.gateway and peers.gateway is not None:
             self._gateway.take_back()
             self._fail_calls("the gateway was restarted; whether the call took effect is not known")
         if peers.log_book != self.peers.log_book and (again := self._logs.moved(peers.log_book)) is not None:
             self.tell(peers.log_book, again)
+
+    def _report_to_new_router(self) -> WorkerReport:
+        guilds = tuple((r.guild_id, r.handlers) for r in self._serving.values() if r.guild_id)
+        return WorkerReport(guilds=guilds, received=self._book.received(), unfinished=self._book.unfinished())
+
+    def _give_up_loads(self) -> None:
+        """Who asked for them is told that their end is not known, and has the stored script loaded; it must be the last to load."""
+        for resident in self._residents.values():
+            if resident.request is not None:
+                resident.request, resident.given_up = None, True
+                self._local.tell(resident.address, CloseIsolate(limit_s=0))
 
     def _fail_calls(self, why: str) -> None:
         answer = orjson.dumps({"code": "DISCORD_HTTP_ERROR", "message": why, "discord_code": 0}).decode()
@@ -158,6 +173,8 @@ class Worker(FloraActor):
 
     def receiveMsg_LoadIsolate(self, msg: LoadIsolate, sender: Address) -> None:
         """Builds an isolate beside the one that serves; answered when it has loaded."""
+        if sender != self.peers.router:
+            return  # its router is gone, and with it who wanted to know; see `_give_up_loads`
         self._build(msg.guild_id, msg, msg.reply_to or sender)
 
     def receiveMsg_UnloadIsolate(self, msg: UnloadIsolate, sender: Address) -> None:
@@ -170,19 +187,22 @@ class Worker(FloraActor):
 
     def receiveMsg_DispatchFrame(self, msg: DispatchFrame, sender: Address) -> None:
         """Hands events to their isolates, each isolate's in one message."""
-        if not self._router.receive(msg):
-            return
+        if sender != self.peers.router or not self._router.receive(msg):
+            return  # of a router that is gone: its successor knows what has come before, and nothing of this
         by_guild: dict[str, list[tuple[int, str, str]]] = {}
         for seq, guild_id, name, payload in zip(msg.seqs, msg.guild_ids, msg.names, msg.payloads, strict=True):
             by_guild.setdefault(guild_id, []).append((seq, name, payload))
         broadcast = by_guild.pop(DEFAULT_RUNTIME, None)
         if broadcast is not None:
+            self._book.took(DEFAULT_RUNTIME, [event[0] for event in broadcast])
             for resident in self._serving.values():
                 self._run(resident, broadcast)
         for guild_id, events in by_guild.items():
+            self._book.took(guild_id, [event[0] for event in events])
             owner = self._serving.get(guild_id)
             if owner is None:
-                self._router.offer_all((DONE, seq, guild_id, Outcome.NO_ISOLATE) for seq, _, _ in events)
+                for seq, _, _ in events:
+                    self._report_done(seq, guild_id, Outcome.NO_ISOLATE)
             else:
                 self._run(owner, events)
 
@@ -262,6 +282,7 @@ class Worker(FloraActor):
 
     def _report_done(self, seq: int, guild_id: str, outcome: str) -> None:
         """Completions only tell the router how much is under way: they wait a little for company."""
+        self._book.done(guild_id, seq)
         self._router.offer((DONE, seq, guild_id, outcome))
         if not self._report_timer:
             self._report_timer = self.after(REPORT_EVERY_S, self._report_is_due)
@@ -321,6 +342,8 @@ class Worker(FloraActor):
 
     def _loaded(self, message: IsolateLoaded) -> None:
         resident = self._residents[message.key]
+        if resident.given_up:
+            return
         if message.error is not None:
             self._load_failed(resident, message)
             return

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import orjson
 
+from flora.messages.base import Address
 from flora.messages.dispatch import WorkerExited
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,13 @@ def end_of(exit_code: int | None, recorder: str) -> WorkerEnd:
         return WorkerEnd(cause="it gave itself up")
 
 
-def exited(worker_id: int, recorder: str, end: WorkerEnd) -> WorkerExited:
-    """The message for the router."""
-    return WorkerExited(worker_id=worker_id, recorder=recorder, signal=end.signal, cause=end.cause, guilty=end.guilty)
+def exited(worker_id: int, recorder: str, end: WorkerEnd, address: Address | None = None) -> WorkerExited:
+    """The message for the router. `address`: where the worker was."""
+    return WorkerExited(
+        worker_id=worker_id,
+        recorder=recorder,
+        address=address,
+        signal=end.signal,
+        cause=end.cause,
+        guilty=end.guilty,
+    )

@@ -137,6 +137,11 @@ class ReloadGuilds(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListWantedGuilds(Request):
+    """Restarted router → deployer: which guilds are to run? Ok.value: tuple of their ids."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Compile(Request):
     """Deployer → compiler. Ok.value: a `Compiled`. Failed: BUNDLE_FAILED with file, line, column where known."""
 

@@ -3,6 +3,7 @@
 Router → worker    DispatchFrame: guild events in gateway order; acknowledged by the worker's next WorkerFrame.
 Worker → router    WorkerFrame: completions, subscriptions, faults; acknowledged by the router's next DispatchFrame.
 Router → worker    LoadIsolate, UnloadIsolate → Ok | Failed.
+Worker → router    WorkerReport: to a router that was restarted, before anything else.
 Runtime → router   WorkerExited: read its flight recorder, hold its guilds until they are loaded again.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flora.messages.base import Frame, Message, Request
+from flora.messages.base import Address, Frame, Message, Request
 from flora.messages.ids import GuildId
 
 
@@ -52,6 +53,15 @@ class WorkerFrame(Frame):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerReport(Message):
+    """What a worker has, for a router that knows nothing. Loads that the router's predecessor had asked for are given up."""
+
+    guilds: tuple[tuple[str, tuple[str, ...]], ...]  # (guild_id, every event name it handles), of isolates that serve
+    received: tuple[tuple[str, int], ...]  # (guild_id, highest seq ever received); "": events of no guild
+    unfinished: tuple[tuple[str, tuple[int, ...]], ...]  # (guild_id, seqs that are received and not done)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoadIsolate(Request):
     """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool, "handlers": event names}.
 
@@ -76,6 +86,7 @@ class WorkerExited(Message):
 
     worker_id: int
     recorder: str  # path of the dead worker's flight recorder file
+    address: Address | None = None  # where it was; a router that was restarted may know its successor already
     signal: int | None = None  # which signal ended it; None: it left by itself, or that is not known
     cause: str = ""  # what is known beyond that: "" or a sentence, such as which guild used up the memory
     guilty: tuple[str, ...] = ()  # guilds that are known to have caused it

@@ -21,7 +21,7 @@ class GatewayFrame(Frame):
     Columns of plain values, because a tuple of thousands of small objects costs ten times as much to pickle.
     """
 
-    first_seq: int  # event i has sequence number first_seq + i; no gaps; unique per gateway epoch
+    first_seq: int  # event i has sequence number first_seq + i; no gaps; what is sent again keeps its number
     guild_ids: tuple[str, ...]  # "" for events of no guild (`ready`)
     names: tuple[str, ...]  # script event names
     payloads: tuple[str, ...]  # script payloads as JSON text, encoded once, never decoded before V8
@@ -34,6 +34,7 @@ class GatewayControl(Frame):
 
     subscriptions: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (guild id, event names); no names: forget the guild
     replaces_all: bool = False  # True: guilds not listed here are forgotten
+    settled_below: int = 0  # events with lower numbers are done or dropped: nobody will ask for them again
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

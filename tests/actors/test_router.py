@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from flora.actors import router, router_loads
+from flora.actors import router_gateway, router_loads, router_recovery
 from flora.actors.router import Router
 from flora.actors.routing import default_worker
 from flora.messages.base import Failed, Ok
-from flora.messages.deployment import LoadGuild, ReloadGuilds, UnloadGuild
-from flora.messages.dispatch import DispatchFrame, LoadIsolate, UnloadIsolate, WorkerExited, WorkerFrame
+from flora.messages.deployment import ListWantedGuilds, LoadGuild, ReloadGuilds, UnloadGuild
+from flora.messages.dispatch import DispatchFrame, LoadIsolate, UnloadIsolate, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import LoadFailed, WorkerGone
 from flora.messages.gateway import GatewayControl, GatewayFrame
 from flora.messages.ids import GuildId, ReqId
@@ -25,7 +25,7 @@ G, H = GUILDS[:2]
 class Scene:
     """A router and everybody around it."""
 
-    def __init__(self, stage: Any, settings: Any) -> None:
+    def __init__(self, stage: Any, settings: Any, *, restarted: bool = False) -> None:
         self.stage = stage
         self.router = stage.create(Router)
         self.gateway, self.deployer, self.caller = stage.puppet(), stage.puppet(), stage.puppet()
@@ -35,8 +35,11 @@ class Scene:
         self._worker_frames: dict[str, int] = {}
         self._next_seq = 1
         self._acknowledged = 0
-        start = Start(req_id=ReqId("start"), settings=settings, peers=self.peers, name="router")
+        # As at boot: the workers come after the router. One that finds workers at its start was restarted.
+        peers = self.peers if restarted else replace(self.peers, workers=())
+        start = Start(req_id=ReqId("start"), settings=settings, peers=peers, name="router")
         assert isinstance(stage.ask(self.router, start), Ok)
+        stage.tell(self.router, PeersChanged(peers=self.peers))
 
     def load(self, guild_id: GuildId, req_id: str = "load", *, restore: bool = False) -> None:
         request = LoadGuild(req_id=ReqId(req_id), guild_id=guild_id, script="", source_map=None, restore=restore)
@@ -323,17 +326,6 @@ def test_given_an_unload_then_the_route_is_gone_and_an_unknown_guild_is_fine(sce
     assert scene.metrics()["guild_routes"] == 0
 
 
-def test_given_a_router_that_was_restarted_when_a_worker_tells_its_guilds_then_events_flow_again(stage, settings):
-    scene = Scene(stage, settings)
-
-    scene.worker_says(scene.workers[0], ack=0, subscriptions=((G, ("messageCreate",)),))
-
-    control = stage.seen_by(scene.gateway, GatewayControl)[-1]
-    assert (control.subscriptions, control.replaces_all) == (((G, ("messageCreate",)),), True)
-    seqs = scene.events(G)
-    assert scene.sent_to(scene.workers[0]) == seqs
-
-
 def test_given_a_restarted_gateway_then_it_hears_every_subscription(scene):
     scene.load(G)
     scene.finish_load(scene.workers[0])
@@ -346,7 +338,7 @@ def test_given_a_restarted_gateway_then_it_hears_every_subscription(scene):
 
 
 def test_given_a_gateway_that_forgot_the_first_frame_then_it_gets_it_again_until_it_acknowledges(scene, monkeypatch):
-    monkeypatch.setattr(router, "CONTROL_AGAIN_S", 0.02)
+    monkeypatch.setattr(router_gateway, "CONTROL_AGAIN_S", 0.02)
     scene.load(G)
     request = scene.loads_at(scene.workers[0])[0]
     value = {"replaced": False, "handlers": ("messageCreate",)}
@@ -386,3 +378,133 @@ def test_given_a_full_backlog_then_the_gateway_is_held_back_until_there_is_room(
 
     assert scene.stage.until(acks) == 1
     assert scene.metrics()["events_shed"] == 0
+
+
+# A router that was restarted
+
+
+@pytest.fixture
+def restarted(stage, settings) -> Scene:
+    return Scene(stage, settings, restarted=True)
+
+
+def report(scene: Scene, worker: Any, guild_id: str, received: int = 0, unfinished: tuple[int, ...] = ()) -> None:
+    """What one worker tells a new router."""
+    scene.stage.say(
+        worker,
+        scene.router,
+        WorkerReport(
+            guilds=((guild_id, ("messageCreate",)),) if guild_id else (),
+            received=((guild_id, received),) if received else (),
+            unfinished=((guild_id, unfinished),) if unfinished else (),
+        ),
+    )
+
+
+def deployer_wants(scene: Scene, *guild_ids: GuildId) -> None:
+    request = scene.stage.until(lambda: scene.stage.seen_by(scene.deployer, ListWantedGuilds))[0]
+    scene.stage.say(scene.deployer, scene.router, Ok(req_id=request.req_id, value=guild_ids))
+
+
+def test_given_a_restarted_router_when_workers_and_deployer_have_answered_then_it_goes_on_where_the_other_was(
+    restarted,
+):
+    scene = restarted
+    seqs = scene.events(G, G, G, G)
+    report(scene, scene.workers[0], G, received=seqs[2], unfinished=(seqs[1],))
+    assert scene.stage.seen_by(scene.gateway, GatewayControl) == []
+    report(scene, scene.workers[1], "")
+    assert scene.sent_to(scene.workers[0]) == []
+
+    deployer_wants(scene, G)
+
+    assert scene.sent_to(scene.workers[0]) == [seqs[3]], "what the worker had is not sent again"
+    control = scene.stage.seen_by(scene.gateway, GatewayControl)[-1]
+    assert (control.subscriptions, control.replaces_all) == (((G, ("messageCreate",)),), True)
+    assert control.settled_below == seqs[1], "the first is done, the second is not"
+    scene.acknowledge_controls()
+    assert scene.stage.seen_by(scene.deployer, ReloadGuilds) == []
+
+
+def test_given_a_restarted_router_when_everything_is_done_then_the_gateway_hears_it_without_traffic(
+    restarted, monkeypatch
+):
+    monkeypatch.setattr(router_gateway, "TELL_SETTLED_S", 0.02)
+    scene = restarted
+    seqs = scene.events(G, G)
+    report(scene, scene.workers[0], G, received=seqs[0], unfinished=(seqs[0],))
+    report(scene, scene.workers[1], "")
+    deployer_wants(scene)
+    assert scene.sent_to(scene.workers[0]) == [seqs[1]]
+
+    scene.worker_says(scene.workers[0], ack=1, done=tuple((seq, G, "ok") for seq in seqs))
+
+    scene.stage.until(lambda: scene.stage.seen_by(scene.gateway, GatewayControl)[-1].settled_below == seqs[1] + 1)
+
+
+def test_given_a_restarted_router_when_a_guild_runs_nowhere_then_it_is_loaded_again_and_its_events_wait(restarted):
+    scene = restarted
+    seqs = scene.events(G)
+    report(scene, scene.workers[0], "")
+    report(scene, scene.workers[1], "")
+
+    deployer_wants(scene, G)
+
+    assert scene.stage.seen_by(scene.deployer, ReloadGuilds)[0].guild_ids == (G,)
+    assert scene.sent_to(scene.workers[0]) == []
+    scene.load(G, "reload", restore=True)
+    scene.finish_load(scene.workers[0])
+    assert scene.sent_to(scene.workers[0]) == seqs
+
+
+def test_given_a_restarted_router_when_its_worker_dies_then_only_what_had_not_started_is_sent_again(restarted):
+    scene = restarted
+    report(scene, scene.workers[0], G, received=3, unfinished=(2, 3))
+    report(scene, scene.workers[1], "")
+    deployer_wants(scene, G)
+
+    scene.worker_dies()
+    seqs = scene.events(G, G, G)
+    new = scene.worker_returns()
+    scene.load(G, "reload", restore=True)
+    scene.finish_load(new)
+
+    assert seqs == [1, 2, 3]
+    assert scene.sent_to(new) == [2, 3]
+
+
+def test_given_a_worker_that_died_before_this_router_lived_then_its_successor_is_left_alone(restarted):
+    scene = restarted
+    before = scene.stage.puppet()
+
+    scene.stage.tell(scene.router, WorkerExited(worker_id=0, recorder="", address=before))
+    report(scene, scene.workers[0], G)
+    report(scene, scene.workers[1], "")
+    deployer_wants(scene, G)
+
+    assert scene.sent_to(scene.workers[0]) == []
+    seqs = scene.events(G)
+    assert scene.sent_to(scene.workers[0]) == seqs
+
+
+def test_given_a_worker_that_stays_silent_then_the_others_do_not_wait_for_ever(stage, settings, monkeypatch):
+    monkeypatch.setattr(router_recovery, "RECOVERY_LIMIT_S", 0.05)
+    scene = Scene(stage, settings, restarted=True)
+    report(scene, scene.workers[0], G)
+    seqs = scene.events(G)
+
+    stage.until(lambda: scene.sent_to(scene.workers[0]) == seqs)
+
+
+def test_given_requests_during_the_recovery_then_they_are_answered_after_it(restarted):
+    scene = restarted
+    scene.load(G)
+    scene.stage.say(scene.caller, scene.router, UnloadGuild(req_id=ReqId("bye"), guild_id=H))
+    assert scene.loads_at(scene.workers[0]) == []
+    report(scene, scene.workers[0], "")
+    report(scene, scene.workers[1], "")
+
+    deployer_wants(scene)
+    scene.finish_load(scene.workers[0])
+
+    assert {reply.req_id for reply in scene.replies()} == {"bye", "load"}

@@ -144,8 +144,27 @@ def test_given_a_dead_worker_then_the_router_is_told_with_its_recorder_and_then_
     stage.until(lambda: describe(stage, runtime)["worker 0"] == {"state": "running", "restarts": 1})
 
     to_router = [message for name, message in Kid.told if name == "router"]
-    assert to_router[0] == WorkerExited(worker_id=0, recorder="r")
+    assert to_router[0] == WorkerExited(worker_id=0, recorder="r", address=Kid.started[1])
+    assert to_router[1].peers.workers == (), "nobody is to talk to the dead one"
     assert to_router[-1].peers.workers == ((0, Kid.started[2]),)
+
+
+def test_given_a_worker_that_dies_while_there_is_no_router_then_the_next_router_is_told(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    Kid.behaviours = ["silent"]
+    end(stage, Kid.started[0])
+    stage.until(lambda: len(Kid.started) == 3)
+    Kid.told.clear()
+
+    end(stage, Kid.started[1])
+    stage.until(lambda: describe(stage, runtime)["worker 0"] == {"state": "running", "restarts": 1})
+    end(stage, Kid.started[2])
+    stage.until(lambda: describe(stage, runtime)["router"]["state"] == "running")
+
+    to_router = stage.until(lambda: [message for name, message in Kid.told if name == "router"])
+    assert to_router[0] == WorkerExited(worker_id=0, recorder="r", address=Kid.started[1])
+    assert to_router[-1].peers.router == Kid.started[-1]
 
 
 @pytest.mark.scenario("T05")
@@ -245,7 +264,8 @@ def test_given_a_dedicated_worker_that_dies_then_the_router_hears_it_and_decides
     end(stage, Kid.started[2])
     stage.until(lambda: Kid.told)
 
-    assert Kid.told == [("router", WorkerExited(worker_id=D, recorder="r"))]
+    assert Kid.told[0] == ("router", WorkerExited(worker_id=D, recorder="r", address=Kid.started[2]))
+    assert Kid.told[1][1].peers.workers == ((0, Kid.started[1]),)
     assert describe(stage, runtime)["worker for guild 7"] == {"state": "waiting", "restarts": 0}
     assert isinstance(start_dedicated(stage, runtime), Ok)
     assert describe(stage, runtime)["worker for guild 7"] == {"state": "running", "restarts": 1}
@@ -289,4 +309,7 @@ def test_given_a_worker_that_is_to_be_replaced_then_its_death_is_explained_by_th
     end(stage, Kid.started[1])
     stage.until(lambda: Kid.told)
 
-    assert Kid.told[0] == ("router", WorkerExited(worker_id=0, recorder="r", cause="an isolate does not end"))
+    assert Kid.told[0] == (
+        "router",
+        WorkerExited(worker_id=0, recorder="r", address=Kid.started[1], cause="an isolate does not end"),
+    )

@@ -153,23 +153,36 @@ async def test_given_a_full_window_when_more_events_come_then_they_wait_and_leav
     assert frames[-1].received_us == tuple(sorted(frames[-1].received_us))
 
 
-async def test_given_a_new_router_when_it_replaces_the_old_one_then_events_go_to_it(
+async def test_given_a_new_router_when_it_replaces_the_old_one_then_it_gets_all_that_is_not_settled_under_its_old_numbers(
     simulator: RunningSimulator, begin: Begin, eventually: Any
 ) -> None:
     guild = simulator.add_guild()
     gateway = begin(simulator.api_base)
     await subscribed(gateway, guild.id, eventually)
+    simulator.post(guild, "settled")
     simulator.post(guild, "under way")
-    await eventually.soon(lambda: len(gateway.frames()) == 2)
-
-    last_seq = gateway.frames()[-1].first_seq
+    await eventually.soon(lambda: sum(len(frame.names) for frame in gateway.frames()) == 3)
+    first_seq = gateway.frames()[0].first_seq
+    settled = GatewayControl(number=0, ack=0, epoch="r1", settled_below=first_seq + 2)
+    gateway.receiveMessage(settled, "router")
     simulator.post(guild, "waiting")
     await eventually.soon(lambda: len(gateway._service.sink))
+
+    gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime")), "runtime")
+    simulator.post(guild, "meanwhile")
+    await eventually.soon(lambda: len(gateway._service.sink) == 2)
     gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router 2")), "runtime")
 
-    (frame,) = gateway.frames("router 2")
-    assert [orjson.loads(text)["content"] for text in frame.payloads] == ["waiting"]
-    assert frame.first_seq == last_seq + 1
+    late = GatewayControl(number=1, ack=99, epoch="r1", replaces_all=True, settled_below=first_seq + 9)
+    gateway.receiveMessage(late, "router")  # of the one that is gone: it changes nothing
+    gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router 3")), "runtime")
+
+    for router in ("router 2", "router 3"):
+        frames = gateway.frames(router)
+        contents = [orjson.loads(text)["content"] for frame in frames for text in frame.payloads]
+        assert contents == ["under way", "waiting", "meanwhile"]
+        numbers = [frame.first_seq + offset for frame in frames for offset in range(len(frame.names))]
+        assert numbers == [first_seq + 2, first_seq + 3, first_seq + 4]
 
 
 async def test_given_rest_calls_of_a_worker_when_they_end_then_it_gets_the_results(

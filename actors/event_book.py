@@ -1,0 +1,33 @@
+"""What a worker has received and what of it is unfinished, for a router that was restarted and knows neither. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class EventBook:
+    """Per guild the highest event number ever received, and the numbers of events that are not done."""
+
+    def __init__(self) -> None:
+        self._received: dict[str, int] = {}
+        self._unfinished: dict[str, set[int]] = {}
+
+    def took(self, guild_id: str, seqs: Sequence[int]) -> None:
+        """Events of one guild have come, in order. "" stands for those of no guild, which nobody reports done."""
+        self._received[guild_id] = max(seqs[-1], self._received.get(guild_id, 0))
+        if guild_id:
+            self._unfinished.setdefault(guild_id, set()).update(seqs)
+
+    def done(self, guild_id: str, seq: int) -> None:
+        """An event is done, however it ended."""
+        unfinished = self._unfinished.get(guild_id)
+        if unfinished is not None:
+            unfinished.discard(seq)
+
+    def received(self) -> tuple[tuple[str, int], ...]:
+        """(guild id, highest number), also of guilds that are elsewhere by now."""
+        return tuple(self._received.items())
+
+    def unfinished(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """(guild id, numbers in order), of guilds that have any."""
+        return tuple((guild_id, tuple(sorted(seqs))) for guild_id, seqs in self._unfinished.items() if seqs)

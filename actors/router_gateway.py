@@ -1,0 +1,106 @@
+"""The router's side of the gateway: what it subscribes to, what is settled, and where a new gateway is to go on."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+
+from flora.actors.base import FloraActor
+from flora.actors.link import Batch
+from flora.actors.router_state import RouterState, Subscription
+from flora.messages.base import Address
+from flora.messages.gateway import GatewayControl, GatewayFrame
+
+CONTROL_AGAIN_S = 1.0  # a control frame that the gateway has not acknowledged by then is sent again
+SETTLE_EVERY_S = 0.05  # looking for the oldest unfinished event costs 0.1 µs per guild
+TELL_SETTLED_S = 0.5  # an idle gateway hears by then that its last events are done
+BROADCAST_KEPT_S = 2.0  # an event of no guild is not reported done; by then every living worker has it
+
+
+class GatewayEnd:
+    """What is said to the gateway. `shell` is the router."""
+
+    def __init__(self, shell: FloraActor, state: RouterState) -> None:
+        self._shell = shell
+        self._state = state
+        self._link = state.gateway
+        self._address: Address = shell.peers.gateway
+        self._is_new = True
+        self._replacing = 0  # number of the frame that told the gateway everything
+        self._next_seq = 0  # above every event taken
+        self._settled, self._settled_at_s, self._told = 0, 0.0, 0
+        self._broadcasts: deque[tuple[int, float]] = deque()
+        self._timer = 0
+
+    def meet(self, address: Address) -> None:
+        """The gateway was started or restarted; the same one again changes nothing."""
+        if address is None or address == self._address:
+            return
+        self._address = address
+        self._link.take_back()
+        self._is_new = True
+        self._link.offer_all(self._state.subscriptions.items())
+
+    def receive(self, msg: GatewayFrame, sender: Address) -> bool:
+        """Takes note of a frame; False: it brings nothing new, or comes from a gateway that was replaced."""
+        return sender == self._address and self._link.receive(msg, owe_ack=False)
+
+    def taken(self, msg: GatewayFrame) -> None:
+        """All events of a frame were taken in."""
+        self._next_seq = max(self._next_seq, msg.first_seq + len(msg.guild_ids))
+        if not self._timer:
+            self._timer = self._shell.after(TELL_SETTLED_S, self._tell_settled)
+
+    def broadcast(self, seq: int) -> None:
+        """An event of no guild was handed to all workers."""
+        self._broadcasts.append((seq, time.monotonic() + BROADCAST_KEPT_S))
+
+    def settled_below(self) -> int:
+        """Every event with a lower number is done, failed or dropped."""
+        now_s = time.monotonic()
+        if now_s - self._settled_at_s >= SETTLE_EVERY_S:
+            self._settled_at_s = now_s
+            while self._broadcasts and self._broadcasts[0][1] <= now_s:
+                self._broadcasts.popleft()
+            first = min(self._broadcasts[0][0], self._next_seq) if self._broadcasts else self._next_seq
+            oldest = self._state.lanes.oldest()
+            self._settled = first if oldest is None else min(first, oldest)
+        return self._settled
+
+    def _tell_settled(self) -> None:
+        """Little traffic: nothing else would carry it."""
+        self._timer = 0
+        if self.settled_below() > self._told and self._shell.peers.gateway is not None:
+            self._send(self._link.bare())
+        if self._settled < self._next_seq:
+            self._timer = self._shell.after(TELL_SETTLED_S, self._tell_settled)
+
+    def flush(self) -> None:
+        """Sends what there is to say."""
+        if self._shell.peers.gateway is not None and (control := self._link.poll()) is not None:
+            self._send(control)
+
+    def _send(self, batch: Batch[Subscription]) -> None:
+        self._shell.send(self._shell.peers.gateway, self._frame(batch))
+        if batch.number:
+            self._shell.after(CONTROL_AGAIN_S, lambda: self._overdue(batch.number))
+
+    def _overdue(self, number: int) -> None:
+        """A gateway that heard of this router only after its first frame has forgotten that frame, and never acknowledges it."""
+        again = self._link.resend()
+        if again is not None and again.number == number and self._shell.peers.gateway is not None:
+            self._send(again)
+
+    def _frame(self, batch: Batch[Subscription]) -> GatewayControl:
+        if self._is_new and batch.number:
+            self._is_new, self._replacing = False, batch.number
+        self._told = self.settled_below()
+        return GatewayControl(
+            number=batch.number,
+            ack=batch.ack,
+            wants_ack=batch.wants_ack,
+            epoch=self._link.epoch,
+            subscriptions=tuple(batch.rows),
+            replaces_all=batch.number != 0 and batch.number == self._replacing,
+            settled_below=self._told,
+        )

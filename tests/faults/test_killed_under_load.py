@@ -1,0 +1,85 @@
+"""`kill -9` of a part while events flow: each event is answered exactly once, per guild in order."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
+
+GUILDS = 6
+EVENTS = 1200
+PER_S = 400.0
+KILL_AT = 300  # so many answers are there when the part is killed
+WITHIN_S = 20.0
+REPLIES = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply(msg.content) })"
+
+
+@pytest.fixture(scope="module")
+def guilds(broken_flora):
+    return broken_flora.new_guilds([None] * GUILDS)
+
+
+class Load:
+    """Numbered messages in all guilds in turn, at a steady rate; guild i gets i, i + GUILDS, …"""
+
+    def __init__(self, flora, guilds) -> None:
+        self._flora = flora
+        self._guilds = guilds
+        self._marks = {guild.id: guild.say("mark") for guild in guilds}
+
+    def run(self) -> None:
+        channels = [guild.channel_id for guild in self._guilds]
+        self._flora.sim("POST", "/sim/burst", {"channels": channels, "count": EVENTS, "rate": PER_S, "content": "{i}"})
+
+    def expected(self, guild) -> list[int]:
+        return list(range(self._guilds.index(guild), EVENTS, len(self._guilds)))
+
+    def replied(self, guild) -> list[int]:
+        return [int(text) for text in guild.said_by_bot(self._marks[guild.id]) if text.isdigit()]
+
+
+@pytest.mark.scenario("T25")
+@pytest.mark.parametrize("part", ["router", "log book", "cron", "http"])
+def test_given_load_when_a_part_that_makes_no_calls_is_killed_then_each_event_is_answered_once_in_order(
+    broken_flora, guilds, wait_for, part
+):
+    for guild in guilds:
+        guild.deploy(REPLIES)
+    load = Load(broken_flora, guilds)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(load.run)
+        wait_for(lambda: sum(len(load.replied(guild)) for guild in guilds) >= KILL_AT, WITHIN_S, "no load")
+        broken_flora.kill(part)
+        running.result()
+
+    wait_for(lambda: sum(len(load.replied(guild)) for guild in guilds) >= EVENTS, WITHIN_S, "answers are missing")
+    for guild in guilds:
+        assert load.replied(guild) == load.expected(guild)
+    wait_for(lambda: f"flora: {part}" in broken_flora.processes().values(), WITHIN_S, f"{part} was not restarted")
+
+
+@pytest.mark.scenario("T25")
+def test_given_load_when_the_router_is_killed_three_times_then_each_event_is_answered_once_in_order(
+    broken_flora, guilds, wait_for
+):
+    for guild in guilds:
+        guild.deploy(REPLIES)
+    load = Load(broken_flora, guilds)
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(load.run)
+        for answers in (200, 500, 800):
+            wait_for(
+                lambda answers=answers: sum(len(load.replied(guild)) for guild in guilds) >= answers,
+                WITHIN_S,
+                "the load stands still",
+            )
+            broken_flora.kill("router")
+        running.result()
+
+    wait_for(lambda: sum(len(load.replied(guild)) for guild in guilds) >= EVENTS, WITHIN_S, "answers are missing")
+    for guild in guilds:
+        assert load.replied(guild) == load.expected(guild)
