@@ -32,6 +32,8 @@ class RuntimeSettings:
     guild_concurrency: int = 4
     guild_overlap: int = 16
     max_heap_mb: int = 64
+    max_buffer_mb: int = 64  # typed arrays of one isolate, beside its heap
+    max_worker_memory_mb: int = 0  # resident; 0: a share of what the machine or its cgroup has
     placement: Placement = Placement.SHARED  # of guilds that nobody has pinned; SHARED or DEDICATED
     quarantine_probation_s: float = 300  # how long a new deployment must stay healthy; 0: it leaves quarantine at once
     pin_workers: bool = True  # where there are more cores than workers

@@ -92,6 +92,8 @@ KEYS: tuple[Key, ...] = (
     _runtime("max_bundle_total_bytes", values.whole()),
     _runtime("max_cron_jobs", values.whole()),
     _runtime("max_heap_mb", values.whole(least=16)),  # V8 and the SDK alone need some megabytes
+    _runtime("max_buffer_mb", values.whole(least=1)),
+    _runtime("max_worker_memory_mb", values.whole()),
     _runtime("placement", values.placement),
     _runtime("quarantine_probation_s", values.seconds),
     _runtime("pin_workers", values.boolean),

@@ -162,8 +162,8 @@ class Engine:
         for job in (end, watch):
             threading.Thread(target=job, name=f"isolate close {isolate.number}", daemon=True).start()
 
-    def start_collecting(self, isolate: Isolate, content: bytes | int) -> None:
-        """Used by an isolate that passed its soft limit."""
+    def start_collecting(self, isolate: Isolate, content: bytes | int | None) -> None:
+        """Used by an isolate that passed its soft limit, or whose typed arrays did."""
 
         def collect() -> None:
             fits = False

@@ -56,7 +56,11 @@ class IsolateHost:
             "guildId": guild_id or None,
             "overlap": runtime.guild_overlap,
             "entropy": secrets.token_hex(ENTROPY_BYTES),
-            "limits": {"maxCronJobs": runtime.max_cron_jobs},
+            "limits": {
+                "maxCronJobs": runtime.max_cron_jobs,
+                "maxBufferBytes": runtime.max_buffer_mb << 20,
+                "maxHeapBytes": runtime.max_heap_mb << 20,
+            },
         }
 
     def _on_output(self, isolate: Isolate, output: Output) -> None:

@@ -27,7 +27,7 @@ class IsolateOwner(Protocol):
     def start_closing(self, isolate: Isolate) -> None:
         """End its context on a helper thread."""
 
-    def start_collecting(self, isolate: Isolate, content: bytes | int) -> None:
+    def start_collecting(self, isolate: Isolate, content: bytes | int | None) -> None:
         """Run `make_room` on a helper thread, then `made_room` on the owner's."""
 
 
@@ -205,13 +205,23 @@ class Isolate:
         finally:
             self._collected.set()
 
-    def made_room(self, content: bytes | int, fits: bool) -> None:
-        """The output held back meanwhile goes out."""
+    def relieve(self) -> None:
+        """Start a round trip that collects garbage, then takes: what its typed arrays held can be counted off."""
+        self._require_idle()
+        self._begin()
+        self._collected.clear()
+        self._engine.start_collecting(self, None)
+
+    def made_room(self, content: bytes | int | None, fits: bool) -> None:
+        """The output held back meanwhile goes out; where there is none, `take` asks for it."""
         if self.state is State.BUSY:
             self._rest(State.IDLE if fits else State.SPENT)
-            self._engine.on_output(self, content)  # type: ignore[arg-type]
+            if content is not None:
+                self._engine.on_output(self, content)  # type: ignore[arg-type]
             if not fits:
                 self._spend()
+            elif content is None:
+                self.take()
 
     def wait_for_helpers(self) -> None:
         """Returns when no helper thread uses the context; takes milliseconds."""

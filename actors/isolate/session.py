@@ -13,6 +13,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
+from flora.actors.isolate.buffer_account import BufferAccount
 from flora.actors.isolate.engine import Closed, Fault, FaultKind, Isolate, Opened, Output, State
 from flora.actors.isolate.error_text import ErrorText, script_url
 from flora.actors.isolate.feed import Feed
@@ -63,6 +64,7 @@ class IsolateSession:
         self._runs = Runs()
         self._ops = PendingOps(guild_id, host.settings.fetch.max_request_bytes)
         self._feed = Feed()
+        self._buffers = BufferAccount(0)
         self._overrun = Overrun(self._runs)
         self._last_started = 0  # what the recorder said last; a closed isolate's page is empty
         self._phase_since_s = 0.0
@@ -140,6 +142,11 @@ class IsolateSession:
         with suppress(BugError):
             self._rebuild(Outcome.DIED, "internal error, see the process log")
 
+    @property
+    def buffer_bytes(self) -> int:
+        """What the script holds in typed arrays, which V8's heap limit does not see."""
+        return self._buffers.bytes
+
     def take_messages(self) -> Iterable[Message]:
         """What the worker is to hear, in order."""
         self._report_if_changed()
@@ -151,6 +158,7 @@ class IsolateSession:
     def _open(self) -> None:
         self._generation += 1
         self._phase = Phase.OPENING
+        self._buffers = BufferAccount(self._runtime.max_buffer_mb << 20)
         self._isolate = self._host.open(self._key, self._generation, self._guild_id, self._last_started)
 
     def _opened(self, output: dict[str, Any]) -> None:
@@ -237,6 +245,9 @@ class IsolateSession:
         extracted = output.get("x")
         if extracted is not None and self._phase is Phase.LOADING:
             self._extracted(extracted)
+        held = output.get("b")
+        if held is not None and self._buffers.note(held) and isolate.idle:
+            isolate.relieve()
 
     def _start_op(self, op_id: int, name: str, args: list[Any]) -> None:
         result = self._ops.request(op_id, name, args)

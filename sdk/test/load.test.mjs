@@ -32,7 +32,7 @@ test('GIVEN an interval at top level WHEN loaded THEN it does not hold the load 
   const isolate = new Isolate()
   const loaded = isolate.loadAndExtract('let n = 0; setInterval(() => console.log(++n), 1000)')
   assert.equal(loaded.d[0][1], 'ok')
-  isolate.nowMs += 1001
+  isolate.nowMs = loaded.n
   const output = isolate.send()
   assert.deepEqual(messages(output), ['1'])
   isolate.nowMs = output.n

@@ -1,5 +1,7 @@
-// Asks for an array longer than V8 can make; V8 answers by ending the process.
+// Asks for a list longer than V8 can make, in one call that nobody can look into; V8 answers by ending the process.
 on('messageCreate', async ({ msg }) => {
-  if (msg.content === 'go') 'x'.repeat(2 ** 28).split('')
+  let text = 'xx'
+  if (msg.content === 'go') while (text.length <= 2 ** 27) text += text.length < 2 ** 27 ? text : 'xx'
+  if (msg.content === 'go') /x/g[Symbol.match](text)
   console.log('fine')
 })

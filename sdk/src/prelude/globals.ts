@@ -1,8 +1,10 @@
 /** What a script finds in its global scope, and what it does not. */
+import { installBuffers } from './buffers'
 import { consoleObject, log } from './console'
 import { Context } from './context'
 import { describeThrown } from './error_text'
 import { cron, dispatch, handlers, on } from './handlers'
+import { installLengths } from './lengths'
 import { op, opFor } from './ops'
 import { createObject, defineProperty, ErrorCtor, globalScope, mathFloor, TypeErrorCtor } from './primordials'
 import { secrets } from './secrets'
@@ -37,6 +39,8 @@ export interface SdkHost {
 
 export function installGlobals(): void {
   remove()
+  installBuffers()
+  installLengths()
   ;(ErrorCtor as unknown as { stackTraceLimit: number }).stackTraceLimit = STACK_FRAMES
   define('console', consoleObject)
   define('on', on)

@@ -6,6 +6,7 @@ import { log } from './console'
 import { installGlobals, setGuildId } from './globals'
 import { announceAll, announceEverything } from './handlers'
 import { now } from './clock'
+import { changedBufferBytes } from './memory'
 import { putExtracted, render, setMaxLogLines } from './output'
 import { pendingOps } from './ops'
 import { dateNow, globalScope, hasOwn, jsonParse, ownKeysOf } from './primordials'
@@ -61,9 +62,13 @@ function setLimits(given: Record<string, number>): void {
   setMaxLogLines(limits.maxLogLines)
 }
 
+/** Set while the host's call runs. Still set at the next call: that one was cut off. */
+let running = false
+
 /** Takes in everything the host has, then sets the first thing going. */
 function dispatch(json: string): void {
   beginCall()
+  running = true
   const given = jsonParse(json) as Incoming
   args[0] = ''
   if (hasOwn(given, 't')) setClock(given.t as number)
@@ -71,6 +76,7 @@ function dispatch(json: string): void {
   if (hasOwn(given, 'r')) acceptResults(given.r as ResultEntry[])
   if (hasOwn(given, 'e')) acceptEvents(given.e as EventEntry[])
   runTurn()
+  running = false
 }
 
 function setClock(hostMs: number): void {
@@ -136,18 +142,27 @@ function load(main: () => unknown): void {
   beginCall()
   args[0] = ''
   state.wokenAtMs = now()
+  running = true
   startLoad(main)
+  running = false
 }
 
-/** Everything said since the last call; sets the next thing going first, so that its first words are included. */
+/**
+ * Everything said since the last call; sets the next thing going first, so that its first words are included. Not after a call that
+ * was cut off: at the heap limit what starts now would be lost with the isolate.
+ */
 function take(): string {
   beginCall()
-  const more = runTurn() || settleIdle()
+  const cutOff = running
+  running = true
+  const more = cutOff || runTurn() || settleIdle()
+  running = false
   return render({
     nextTimerAt: nextTimerAt(),
     started: state.started,
     queued: state.queued,
     pendingOps: pendingOps(),
+    bufferBytes: changedBufferBytes(),
     more,
   })
 }

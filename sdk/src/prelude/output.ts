@@ -15,6 +15,8 @@ export interface Counters {
   started: number
   queued: number
   pendingOps: number
+  /** Null: as before. */
+  bufferBytes: number | null
   more: boolean
 }
 
@@ -86,6 +88,7 @@ export function render(counters: Counters): string {
   if (counters.started !== 0) text += ',"s":' + counters.started
   if (counters.queued !== 0) text += ',"q":' + counters.queued
   if (counters.pendingOps !== 0) text += ',"p":' + counters.pendingOps
+  if (counters.bufferBytes !== null) text += ',"b":' + counters.bufferBytes
   if (counters.more) text += ',"m":true'
   ops = done = logs = handlers = crons = extracted = forgotten = ''
   logLines = logLinesDropped = 0

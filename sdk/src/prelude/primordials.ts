@@ -14,7 +14,7 @@ type AnyFunction = (...args: never[]) => unknown
 const { bind, call } = Function.prototype
 
 /** Turns a method into a function that takes its `this` first. */
-const uncurryThis = bind.bind(call) as unknown as (method: AnyFunction) => (self: unknown, ...args: unknown[]) => never
+export const uncurryThis = bind.bind(call) as unknown as (method: AnyFunction) => (self: unknown, ...args: unknown[]) => never
 
 /** `globalThis` itself can be deleted. */
 export const globalScope: object = globalThis
@@ -25,6 +25,10 @@ export const RangeErrorCtor = RangeError
 export const MapCtor = Map
 export const SetCtor = Set
 export const StringFn = String
+export const ArrayCtor = Array
+export const ArrayBufferCtor = ArrayBuffer
+/** Removed from the global scope later: the account of buffers is the only one that may learn what was collected. */
+export const FinalizationRegistryCtor = FinalizationRegistry
 export const isArray = Array.isArray
 export const jsonParse = JSON.parse
 export const jsonStringify = JSON.stringify
@@ -35,8 +39,12 @@ export const isFiniteNumber = Number.isFinite
 export const isSafeInteger = Number.isSafeInteger
 export const toNumber = Number
 export const reflectApply = Reflect.apply
+export const reflectConstruct = Reflect.construct
+export const arrayFrom = Array.from as (source: unknown) => unknown[]
 export const reflectGet = Reflect.get
 export const ownKeysOf = Object.keys
+export const ownNamesOf = Reflect.ownKeys
+export const ownDescriptorOf = Object.getOwnPropertyDescriptor
 export const createObject = Object.create
 export const defineProperty = Object.defineProperty
 export const setPrototypeOf = Object.setPrototypeOf

@@ -68,4 +68,8 @@ export const limits = {
   maxLogLines: 1000,
   /** Characters of one error text. */
   maxErrorChars: 16384,
+  /** Bytes of typed arrays and buffers, which V8's heap limit does not see. */
+  maxBufferBytes: 64 * 1024 * 1024,
+  /** V8's heap limit. Nothing is enforced with it but lengths that could never fit. */
+  maxHeapBytes: 64 * 1024 * 1024,
 }

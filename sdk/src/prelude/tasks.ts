@@ -12,6 +12,7 @@ import { log } from './console'
 import { describeThrown } from './error_text'
 import { dispatch as ownDispatch, runHandlers } from './handlers'
 import { dropOps, gateClosed, isGating, isPending, pendingOps, settleOp, taskOf } from './ops'
+import { forgetLastHeld } from './memory'
 import { putDone, type Outcome } from './output'
 import { dateNow, MapCtor, mapDelete, mapForEach, mapSet, mathMax } from './primordials'
 import { clearOwner, recordFinish, recordOwner, recordStart } from './progress'
@@ -97,6 +98,7 @@ export function drop(seq: number): void {
 /** Called first in every host call: what a cancelled run left standing is put right. */
 export function beginCall(): void {
   starting = false
+  forgetLastHeld()
   clearOwner()
 }
 

@@ -19,6 +19,7 @@ from flora.messages.settings import RuntimeSettings, Settings
 pytestmark = pytest.mark.service
 
 LIMIT_S = 0.3
+GUESTS = Path(__file__).parents[2] / "guests"
 
 
 class Bench:
@@ -485,3 +486,16 @@ def test_given_running_events_when_closed_with_a_limit_then_they_finish_first(be
 
     assert b.logs == ["finished"]
     assert b.done == {1: Outcome.OK}
+
+
+def test_given_typed_arrays_that_are_dropped_when_events_go_on_then_the_garbage_is_collected_in_between(bench):
+    b = bench(max_buffer_mb=32, dispatch_timeout_s=10)
+    b.deploy((GUESTS / "wastes_typed_arrays.js").read_text())
+
+    for seq in range(1, 41):  # 20 MB each, 800 in all
+        b.send(seq, "x")
+        b.until_done(seq)
+
+    assert set(b.done.values()) == {Outcome.OK}
+    assert b.rebuilt == 0
+    b.until(lambda: b.sessions[1].buffer_bytes < 24 << 20)
