@@ -6,7 +6,7 @@ import time
 
 from flora.actors.base import FloraActor
 from flora.messages.dispatch import CronTick
-from flora.messages.lifecycle import Start
+from flora.messages.lifecycle import Drain, Start
 
 TICK_S = 1.0
 
@@ -23,6 +23,7 @@ class Cron(FloraActor):
     def __init__(self) -> None:
         super().__init__()
         self._tick_no = 0
+        self._stopped = False
 
     def on_start(self, msg: Start) -> None:
         self._arm()
@@ -31,7 +32,13 @@ class Cron(FloraActor):
         now_s = time.time()
         self.after(TICK_S - now_s % TICK_S, self._tick)
 
+    def on_drain(self, msg: Drain) -> None:
+        """The system ends: no more ticks."""
+        self._stopped = True
+
     def _tick(self) -> None:
+        if self._stopped:
+            return
         self._tick_no += 1
         tick = CronTick(now_us=time.time_ns() // 1000, tick_no=self._tick_no)
         for _, worker in self.peers.workers:

@@ -31,6 +31,7 @@ from flora.messages.gateway import (
     OpenGateway,
     RestFrame,
     RestResultsFrame,
+    StopIntake,
 )
 from flora.messages.ids import GuildId
 from flora.messages.lifecycle import Drain, Peers, Start
@@ -84,7 +85,7 @@ _EVENTS_WAITING, _RESULTS_WAITING = _EventsWaiting(), _ResultsWaiting()
 class Gateway(FloraActor):
     """Turns Discord's dispatches into frames of script events, and REST calls of scripts into requests.
 
-    Receives   OpenGateway (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
+    Receives   OpenGateway, StopIntake (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
     Sends      GatewayFrame (router), RestResultsFrame (workers), GuildJoined, GuildLeft (deployer),
                GatewayReady, GatewayFailed (runtime)
     State      subscriptions per guild (from the router), events until they are settled, waiting REST calls, scope cache. Memory only.
@@ -102,6 +103,7 @@ class Gateway(FloraActor):
         self._results: deque[tuple[str, Result]] = deque()
         self._results_posted = False
         self._guilds: set[str] = set()
+        self._stop_intake: tuple[StopIntake, Address] | None = None
         # The client belongs to the loop from its first line on.
         self._service = self.bridge.submit(self._make_service()).result()
         self.bridge.submit(self._service.run())
@@ -157,6 +159,7 @@ class Gateway(FloraActor):
         if not hasattr(self, "_service"):
             return
         self._send_events()
+        self._answer_stop_intake()
         self._send_results()
 
     # Events
@@ -222,6 +225,16 @@ class Gateway(FloraActor):
         self._router_link = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
         self._router_link.offer_all(self._retained.rows())
         self._next_seq = self._retained.first_seq
+
+    def receiveMsg_StopIntake(self, msg: StopIntake, sender: Address) -> None:
+        """Takes no more events; answered by `flush` when those that were taken have left."""
+        self._service.sink.close()
+        self._stop_intake = (msg, sender)
+
+    def _answer_stop_intake(self) -> None:
+        if self._stop_intake is not None and not (len(self._service.sink) or self._router_link.waiting):
+            (request, sender), self._stop_intake = self._stop_intake, None
+            self.reply_ok(request, sender)
 
     # REST
 

@@ -8,7 +8,7 @@ started can be sent again, in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from flora.messages.ids import GuildId, WorkerId
@@ -87,6 +87,10 @@ class Lanes:
     def pressure_on(self, worker: WorkerId) -> int:
         """Events of all guilds of a worker that are accepted and not done, at most `GUILD_SHARE` of each."""
         return self._pressure.get(worker, 0)
+
+    def waiting_for(self, workers: Container[WorkerId]) -> int:
+        """Events that are accepted and not done, of the guilds of these workers."""
+        return sum(lane.backlog for lane in self._lanes.values() if lane.worker in workers)
 
     def overfull(self) -> int:
         """How many events are in lanes and workers that are at or over the threshold; 0: all is well."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flora.actors import hold_back
-from flora.actors.base import FloraActor
+from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.hold_back import HoldBack
 from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.lanes import Row
@@ -28,10 +28,12 @@ from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, Wo
 from flora.messages.errors import Unavailable, WorkerGone
 from flora.messages.gateway import GatewayFrame
 from flora.messages.ids import GuildId, ReqId, WorkerId
-from flora.messages.lifecycle import Peers, ReadMetrics, Start
+from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 
 log = logging.getLogger(__name__)
+
+DRAIN_LOOKS, DRAIN_LOOK_S = 2, 0.05
 
 
 class Router(FloraActor):
@@ -244,6 +246,23 @@ class Router(FloraActor):
             "events_died": tally.died,
             "packets_refused": refused_packets(),
         }
+
+    # End
+
+    def on_drain(self, msg: Drain) -> object:
+        """Waits until every accepted event is done. Guilds of a worker that is gone are not waited for: nobody restarts it now."""
+        self._drain_until(time.monotonic() + msg.limit_s, msg, idle_looks=0)
+        return DEFERRED
+
+    def _drain_until(self, deadline_s: float, msg: Drain, idle_looks: int) -> None:
+        lanes, workers = self._state.lanes, self._state.workers
+        alive = {worker for worker, end in workers.items() if end.address is not None}
+        # Two looks: the gateway's last frame may still be under way at the first.
+        idle_looks = 0 if lanes.waiting_for(alive) else idle_looks + 1
+        if idle_looks < DRAIN_LOOKS and time.monotonic() < deadline_s:
+            self.after(DRAIN_LOOK_S, lambda: self._drain_until(deadline_s, msg, idle_looks))
+        else:
+            self.reply_ok(msg, None, {"abandoned": lanes.waiting_for(workers)})
 
     # Sending
 

@@ -23,6 +23,7 @@ from flora.actors.library_fixes import exit_code_of
 from flora.actors.log_book import LogBook
 from flora.actors.preparer import Preparer
 from flora.actors.router import Router
+from flora.actors.shutdown import Shutdown, phases
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.actors.worker import Worker
 from flora.actors.worker_exits import WorkerEnd, end_of, exited
@@ -93,6 +94,7 @@ class Runtime(FloraActor):
         self._stage = "starting"
         self._ready = False
         self._draining = False
+        self._stopped = False
         self._gateway_open = False
         self._storage_ready = False
         self._steps = 0
@@ -332,6 +334,8 @@ class Runtime(FloraActor):
         if child is None or self._draining:
             if child is not None:
                 child.state = "stopped"
+                if child.worker_id is not None and not self._stopped:  # nobody need wait for its events any more
+                    self._tell_router_of_end(child, address)
             self.give_up_on(address, Unavailable("it died"))
             return
         log.error("%s died", child.name, extra={"action": "child_died"})
@@ -461,39 +465,25 @@ class Runtime(FloraActor):
 
     def on_stop(self) -> None:
         """The children end with us; none of them is to be started again."""
-        self._draining = True
+        self._draining = self._stopped = True
 
     def on_drain(self, msg: Drain) -> object:
-        """Gateway first, so that nothing new comes in; then everybody at once."""
-        self._draining, self._ready, self._stage = True, False, "draining"
-        self._drain_request = msg
-        rest = [c for c in self._children.values() if c.state == "running" and c.name != "gateway"]
-        gateway = self._children.get("gateway")
-        if gateway is not None and gateway.state == "running":
-            self._drain_child(gateway, msg.limit_s, lambda: self._drain_all(rest, msg.limit_s))
-        else:
-            self._drain_all(rest, msg.limit_s)
+        """Ends the system's work in order; see `shutdown.py`. Answered when all is done or the limit is over."""
+        if self._draining:
+            return None
+        self._draining, self._ready = True, False
+        self._enter("stopping")
+        runtime = self.settings.runtime
+        plan = phases(msg.limit_s, runtime.migration_timeout_ms / 1000)
+        Shutdown(plan, self._running_as, self.ask, lambda said: self.reply_ok(msg, None, said)).begin()
         return DEFERRED
 
-    def _drain_all(self, children: list[Child], limit_s: float) -> None:
-        missing = len(children)
-
-        def one_drained() -> None:
-            nonlocal missing
-            missing -= 1
-            if missing == 0:
-                self._drained()
-
-        for child in children:
-            self._drain_child(child, limit_s, one_drained)
-        if not children:
-            self._drained()
-
-    def _drain_child(self, child: Child, limit_s: float, then: Callable[[], None]) -> None:
-        self.ask(child.address, Drain(req_id=ReqId(""), limit_s=limit_s), lambda _: then(), limit_s)
-
-    def _drained(self) -> None:
-        self._to_launcher(Ok(req_id=self._drain_request.req_id))
+    def _running_as(self, role: str) -> list[tuple[str, Address]]:
+        return [
+            (child.name, child.address)
+            for child in self._children.values()
+            if child.state == "running" and (child.name == role or (role == "workers" and child.worker_id is not None))
+        ]
 
 
 def _restored_text(outcome: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ class ApiServer:
         return Listening(host, bound_port)
 
     async def drain(self, limit_s: float) -> int:
-        """Refuses what is new with 503 (health excepted), ends the streams, waits for the rest.
+        """Refuses what is new with 503 (health excepted), ends the streams, waits for the rest. Goes on listening until `stop`.
 
         Returns:
             Requests that were still under way after `limit_s`.
@@ -69,10 +69,7 @@ class ApiServer:
         lifecycle = self._app[LIFECYCLE]
         lifecycle.draining = True
         self._deps.log_streams.end_all()
-        left = await lifecycle.idle(limit_s)
-        for site in list(self._runner.sites):
-            await site.stop()
-        return left
+        return await lifecycle.idle(limit_s)
 
     async def stop(self) -> None:
         """Closes every connection."""

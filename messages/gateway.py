@@ -95,6 +95,11 @@ class OpenGateway(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StopIntake(Request):
+    """Runtime → gateway at the end: take no more events; Ok when the router has been sent those that were taken. REST goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayReady(Message):
     """To Runtime: the first READY of every shard arrived; events flow."""
 

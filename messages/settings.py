@@ -23,6 +23,7 @@ class RuntimeSettings:
     load_timeout_s: float = 30
     dispatch_timeout_s: float = 3
     cron_timeout_s: float = 5
+    shutdown_timeout_s: float = 10  # here 0 means at once
     migration_timeout_ms: int = 500
     max_script_bytes: int = 8_388_608
     max_bundle_files: int = 200

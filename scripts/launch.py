@@ -1,7 +1,9 @@
 """The launch script: starts everything, says when it is ready, keeps the servers alive, and ends it all.
 
 Runs in the foreground. Prints exactly one line on stdout, `flora is ready on http://ADDRESS:PORT`; everything else goes to
-stderr. Exits 0 on SIGINT and SIGTERM, 1 on a fatal error. A second signal exits at once.
+stderr. Exits 0 on SIGINT and SIGTERM, when what runs and what is queued is done, or runtime.shutdown_timeout_secs are over;
+1 on a fatal error. A second signal exits at once, with 128 and its number, as if it had not been caught (130, 143). However
+it ends, every process it started ends with it.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import FrameType
@@ -27,9 +29,11 @@ from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.supervisor import ServiceSupervisor
 
 POLL_S = 0.1
-DRAIN_LIMIT_S = 2.0  # together with the limits below this stays under five seconds
+DRAIN = ReqId("drain")
 ACTORS_STOP_LIMIT_S = 0.5
-SERVICES_STOP_LIMIT_S = 1.5
+SERVICES_STOP_LIMIT_S = 1.5  # for Postgres' checkpoint; less when the time for the end is over
+SERVICES_STOP_LEAST_S = 0.4
+AFTER_DRAIN_S = 0.9  # all of the end but the draining is over by then
 
 
 class Stop(Exception):
@@ -42,13 +46,17 @@ class Launcher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._signals = 0
+        self._in_setup = False
+        self._end_by_s = 0.0  # when a signal was caught: the end should be over by then
         self._started_s = time.monotonic()
 
     def run(self) -> int:
         """Runs until a signal or a fatal error; gives the exit code."""
         self._catch_signals()
         try:
+            self._in_setup = True
             with self._services() as settings, self._simulator(settings) as settings:
+                self._in_setup = False
                 return self._run_actors(settings)
         except Stop:
             return 0
@@ -63,7 +71,13 @@ class Launcher:
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1
         if self._signals > 1:
-            os._exit(128 + number)  # every process of ours ends with this one: the lifeline
+            os._exit(
+                128 + number
+            )  # every process of ours ends with this one: the lifeline, and the kernel for the servers
+        self._end_by_s = time.monotonic() + self._settings.runtime.shutdown_timeout_s + AFTER_DRAIN_S
+        if self._in_setup:  # nothing to drain, and what is being waited for may never come
+            self._in_setup = False
+            raise Stop
 
     def _check_signals(self) -> None:
         if self._signals:
@@ -86,8 +100,13 @@ class Launcher:
                 cache=replace(settings.cache, url=settings.cache.url or self._supervisor.cache_url),
             )
         finally:
-            self._supervisor.stop(SERVICES_STOP_LIMIT_S)
+            self._in_setup = False
+            self._supervisor.stop(self._services_limit_s())
             folder.close()
+
+    def _services_limit_s(self) -> float:
+        left_s = self._end_by_s - time.monotonic() if self._signals else SERVICES_STOP_LIMIT_S
+        return max(SERVICES_STOP_LEAST_S, min(SERVICES_STOP_LIMIT_S, left_s))
 
     @contextmanager
     def _simulator(self, settings: Settings) -> Iterator[Settings]:
@@ -102,6 +121,7 @@ class Launcher:
             self._check_signals()
             yield replace(settings, discord=self._simulated.discord_settings(settings.discord))
         finally:
+            self._in_setup = False
             self._simulated.stop()
 
     def _run_actors(self, settings: Settings) -> int:
@@ -112,9 +132,11 @@ class Launcher:
             runtime = running.create(Runtime)
             start = Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime")
             running.tell(runtime, start)
-            facts = self._await_boot(running)
-            self._announce(facts)
-            fatal = self._serve(running)
+            try:
+                self._announce(self._await_boot(running))
+                fatal = self._serve(running)
+            except Stop:
+                fatal = None
             if fatal is None:
                 self._drain(running, runtime)
             return 0 if fatal is None else 1
@@ -162,12 +184,24 @@ class Launcher:
             self._simulated.poll()
 
     def _drain(self, running: system.RunningSystem, runtime: object) -> None:
-        say("stopping")
-        deadline = time.monotonic() + DRAIN_LIMIT_S
-        running.tell(runtime, Drain(req_id=ReqId("drain"), limit_s=DRAIN_LIMIT_S - 0.5))
+        limit_s = self._settings.runtime.shutdown_timeout_s
+        say(f"stopping; what runs and what is queued has {limit_s:g} s to end (once more: at once)")
+        deadline = time.monotonic() + limit_s
+        running.tell(runtime, Drain(req_id=DRAIN, limit_s=limit_s))
         while (left_s := deadline - time.monotonic()) > 0:
-            if isinstance(running.listen(left_s), Ok):
-                return
+            self._poll_children()
+            match running.listen(min(POLL_S, left_s)):
+                case Ok(req_id=req_id, value=said) if req_id == DRAIN:
+                    _say_what_was_left(said)
+                    return
+        say("not everything ended in time")
+
+
+def _say_what_was_left(said: Mapping[str, object]) -> None:
+    for name, left, what in (("router", "abandoned", "events"), ("gateway", "abandoned", "REST calls")):
+        facts = said.get(name)
+        if isinstance(facts, Mapping) and facts.get(left):
+            say(f"{facts[left]} {what} were abandoned")
 
 
 def say(text: str) -> None:

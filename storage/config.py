@@ -80,6 +80,7 @@ KEYS: tuple[Key, ...] = (
     _runtime("max_workers", values.whole(clamp_to=(1, MAX_WORKERS))),
     _runtime("worker_queue_capacity", values.whole(clamp_to=(1, None))),
     _runtime("boot_timeout_secs", values.seconds, "boot_timeout_s"),
+    _runtime("shutdown_timeout_secs", values.seconds, "shutdown_timeout_s"),
     _runtime("load_timeout_secs", values.seconds, "load_timeout_s"),
     _runtime("dispatch_timeout_secs", values.seconds, "dispatch_timeout_s"),
     _runtime("cron_timeout_secs", values.seconds, "cron_timeout_s"),

@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
         print(json.dumps(told(running.ask(second, replace(start, settings=taken, name="second"), LIMIT_S))))
         print(json.dumps({"health": fetch(f"{base}/health")}))
         print(json.dumps(told(running.ask(first, Drain(req_id=ReqId("2"), limit_s=1), LIMIT_S))))
-        print(json.dumps({"health": fetch(f"{base}/health")}))
+        print(json.dumps({"health": fetch(f"{base}/health"), "me": fetch(f"{base}/auth/me")}))
     finally:
         running.shutdown(LIMIT_S)
 

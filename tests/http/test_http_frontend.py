@@ -29,4 +29,5 @@ def test_the_actor_serves_from_start_to_drain_and_says_when_its_port_is_taken(tm
     assert f"127.0.0.1:{port}" in refused["message"]
     assert still["health"] == [200, "ok"]
     assert drained == {"ok": 0}
-    assert after["health"][0] == 0
+    assert after["health"] == [200, "ok"]
+    assert after["me"][0] == 503

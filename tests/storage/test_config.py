@@ -170,6 +170,7 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
         ("RUNTIME_PIN_WORKERS", "no", lambda s: s.runtime.pin_workers, False),
         ("API_COOKIE_SECURE", "YES", lambda s: s.api.cookie_secure, True),
         ("RUNTIME_BOOT_TIMEOUT_SECS", "0", lambda s: s.runtime.boot_timeout_s, 0),
+        ("RUNTIME_SHUTDOWN_TIMEOUT_SECS", "2.5", lambda s: s.runtime.shutdown_timeout_s, 2.5),
         ("RUNTIME_LOAD_TIMEOUT_SECS", "2.5", lambda s: s.runtime.load_timeout_s, 2.5),
         ("RUNTIME_WORKER_QUEUE_CAPACITY", "0", lambda s: s.runtime.worker_queue_capacity, 1),
         ("RUNTIME_GUILD_CONCURRENCY", "0", lambda s: s.runtime.guild_concurrency, 1),
