@@ -1,4 +1,4 @@
-// Builds dist/: prelude.js and sdk.js for the engine, their source maps beside them, the starter bot's sources, the type
+// Builds dist/: prelude.js, fetch.js and sdk.js for the engine, their source maps beside them, the starter bot's sources, the type
 // declarations and the TypeScript compiler that the compiler actor loads into its isolate.
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
@@ -25,6 +25,7 @@ const common = {
 await mkdir(dist, { recursive: true })
 // The wrapper function keeps everything local and makes the host object the completion value of the script.
 await bundle('prelude', 'flora:runtime_prelude.js', 'flora_prelude', 'return flora_prelude.host;})()')
+await bundle('fetch', 'flora:runtime_fetch.js', 'flora_fetch', '})()')
 await bundle('sdk', 'flora:runtime_sdk_bundle.js', 'flora_sdk', '})()')
 await put('starter.json', JSON.stringify(await starter(), null, 2) + '\n')
 for (const name of ['flora.d.ts', 'web.d.ts', 'builders.d.ts'])

@@ -17,7 +17,7 @@ from flora.actors.isolate.buffer_account import BufferAccount
 from flora.actors.isolate.engine import Closed, Fault, FaultKind, Isolate, Opened, Output, State
 from flora.actors.isolate.error_text import ErrorText, script_url
 from flora.actors.isolate.feed import Feed
-from flora.actors.isolate.host import IsolateHost
+from flora.actors.isolate.host import IsolateHost, uses_fetch
 from flora.actors.isolate.outbox import JS_TARGET, OUR_TARGET, Outbox
 from flora.actors.isolate.output_text import decode_output
 from flora.actors.isolate.overrun import Overrun
@@ -60,6 +60,7 @@ class IsolateSession:
         self._isolate: Isolate | None = None
         self._generation = 0
         self._script: str | None = None
+        self._uses_fetch = False
         self._errors = ErrorText(guild_id)
         self._runs = Runs()
         self._ops = PendingOps(guild_id, host.settings.fetch.max_request_bytes)
@@ -82,6 +83,7 @@ class IsolateSession:
     def load(self, script: str | None, source_map: str | None) -> None:
         """Opens the isolate and, given a script, runs it. Answered by IsolateLoaded."""
         self._script = script
+        self._uses_fetch = uses_fetch(script)
         self._errors = ErrorText.of(self._guild_id, source_map)
         self._open()
 
@@ -159,7 +161,9 @@ class IsolateSession:
         self._generation += 1
         self._phase = Phase.OPENING
         self._buffers = BufferAccount(self._runtime.max_buffer_mb << 20)
-        self._isolate = self._host.open(self._key, self._generation, self._guild_id, self._last_started)
+        self._isolate = self._host.open(
+            *(self._key, self._generation, self._guild_id, self._last_started), fetches=self._uses_fetch
+        )
 
     def _opened(self, output: dict[str, Any]) -> None:
         self._handlers = []

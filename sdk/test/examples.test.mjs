@@ -41,7 +41,7 @@ const interaction = {
 }
 
 test('GIVEN the folder of examples WHEN listed THEN each has a test here', () => {
-  assert.deepEqual(readdirSync(path('examples')).sort(), ['dice', 'hello', 'poll'])
+  assert.deepEqual(readdirSync(path('examples')).sort(), ['dice', 'hello', 'poll', 'wiki'])
 })
 
 test('GIVEN the starter bot WHEN used THEN it answers !ping and /hello', () => {
@@ -89,4 +89,23 @@ test('GIVEN poll WHEN asked and voted THEN votes are counted once per user', () 
   assert.equal(vote(0, 'a'), 'Tea?\nYes 1, no 0')
   assert.equal(vote(1, 'b'), 'Tea?\nYes 1, no 1')
   assert.equal(vote(1, 'a'), 'Tea?\nYes 0, no 2')
+})
+
+test('GIVEN wiki WHEN asked THEN the answer is an article, or says why there is none', () => {
+  const ask = (answer) => {
+    const isolate = start('examples/wiki')
+    const data = { options: [{ name: 'topic', type: 3, value: 'Flora of Malta' }] }
+    const asked = reply(isolate, 'interactionCreate', { ...interaction, commandName: 'wiki', data })
+    assert.deepEqual([asked[1], asked[2][0].url.slice(-14)], ['op_fetch', 'Flora_of_Malta'])
+    return isolate.answer([asked[0], ...answer]).o.at(-1)[2][0]
+  }
+  const found = (status, value) => [
+    true,
+    { url: '', status, statusText: '', headers: [], redirected: false, text: JSON.stringify(value) },
+  ]
+  const article = { title: 'Flora', extract: 'Plants.', content_urls: { desktop: { page: 'https://en.wikipedia.org/wiki/Flora' } } }
+  const { title, description } = ask(found(200, article)).embeds[0]
+  assert.deepEqual([title, description], ['Flora', 'Plants.'])
+  assert.equal(ask(found(404, {})).content, 'Nothing about Flora of Malta.')
+  assert.match(ask([false, { name: 'TypeError', code: 'FETCH_TIMEOUT', message: 'fetch failed: slow' }]).content, /too long/)
 })

@@ -4,6 +4,7 @@ import vm from 'node:vm'
 
 const read = (name) => readFileSync(new URL(`../dist/${name}`, import.meta.url), 'utf8')
 const PRELUDE = new vm.Script(read('prelude.js'))
+const FETCH = new vm.Script(read('fetch.js'))
 const SDK = new vm.Script(read('sdk.js'))
 
 // Microtasks run when the outermost call into the context returns, as in the engine.
@@ -26,6 +27,7 @@ export class Isolate {
         ...boot,
       }),
     )
+    FETCH.runInContext(this.context)
     SDK.runInContext(this.context)
     this.lastSeq = 0
   }

@@ -51,4 +51,4 @@ def test_given_the_package_when_npm_test_runs_then_it_builds_type_checks_and_pas
 
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     built = {path.name for path in (SDK / "dist").iterdir()}
-    assert {"prelude.js", "sdk.js", "starter.json", "flora.d.ts", "web.d.ts", "builders.d.ts", "typescript.js"} <= built
+    assert {"prelude.js", "fetch.js", "sdk.js", "starter.json", "flora.d.ts", "web.d.ts", "builders.d.ts", "typescript.js"} <= built

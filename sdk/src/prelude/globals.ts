@@ -5,7 +5,7 @@ import { Context } from './context'
 import { describeThrown } from './error_text'
 import { cron, dispatch, handlers, on } from './handlers'
 import { installLengths } from './lengths'
-import { op, opFor } from './ops'
+import { abandonOp, lastOp, op, opFor } from './ops'
 import { createObject, defineProperty, ErrorCtor, globalScope, mathFloor, TypeErrorCtor } from './primordials'
 import { secrets } from './secrets'
 import { state } from './state'
@@ -28,6 +28,10 @@ const STACK_FRAMES = 20
 /** What the SDK bundle takes over; it deletes the global as its first act. */
 export interface SdkHost {
   op(name: string, args: readonly unknown[]): Promise<unknown>
+  /** The number of the op asked for last, for `abandonOp`. */
+  lastOp(): number
+  /** Gives up an op: its promise never settles. */
+  abandonOp(id: number): void
   track(promise: Promise<unknown>): void
   log(level: 'trace' | 'debug' | 'info' | 'warn' | 'error', args: readonly unknown[]): void
   on(event: string, handler: (ctx: never) => unknown): void
@@ -68,6 +72,8 @@ export function setGuildId(guildId: string | null): void {
 
 const sdkHost: SdkHost = {
   op,
+  lastOp,
+  abandonOp,
   track: (promise) => void track(promise),
   log,
   on,

@@ -129,3 +129,24 @@ void [
 require('fs')
 // @ts-expect-error nor a document
 document.title
+
+async function fetching(): Promise<void> {
+  const form = new FormData()
+  form.append('file', new File(['x'], 'x.txt'))
+  const response = await fetch(new URL('https://x.example'), { method: 'POST', headers: { a: 'b' }, body: form, redirect: 'manual' })
+  holds<Same<typeof response.ok, boolean>>()
+  for (const [name, value] of response.headers) console.log(name, value)
+  await fetch(new Request('https://x.example', { body: new Uint8Array(1), method: 'PUT', signal: AbortSignal.timeout(1) }))
+  try {
+    await response.json()
+  } catch (error) {
+    if ((error as FetchError).code === 'FETCH_TIMEOUT') return
+  }
+  // @ts-expect-error bodies are not objects
+  await fetch('https://x.example', { method: 'POST', body: { a: 1 } })
+  // @ts-expect-error there are no streams
+  response.body
+  // @ts-expect-error text has no file name
+  form.append('a', 'b', 'c')
+}
+void fetching

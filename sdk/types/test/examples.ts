@@ -23,3 +23,12 @@ createBot({ slashCommands: [roll] })
 {
 on('messageCreate', (ctx) => ctx.reply({ embeds: [embed().setTitle('Score').addField('Red', '3', true)] }))
 }
+
+{
+on('messageCreate', async (ctx) => {
+  if (ctx.content !== '!status') return
+  const response = await fetch('https://api.example.com/status', { signal: AbortSignal.timeout(2000) })
+  const status: { text: string } = await response.json()
+  await ctx.reply(response.ok ? status.text : `no answer: ${response.status}`)
+})
+}

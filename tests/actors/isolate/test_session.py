@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from flora.actors.isolate.host import IsolateHost
+from flora.actors.isolate.host import IsolateHost, uses_fetch
 from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.isolate.session import IsolateSession
 from flora.messages.dispatch import Outcome
@@ -35,6 +35,7 @@ class Bench:
         self.done: dict[int, str] = {}
         self.order: list[int] = []
         self.calls: list[tuple] = []
+        self.fetches: list[tuple] = []
         self.logs: list[str] = []
         self.loaded: dict[int, IsolateLoaded] = {}
         self.closed: set[int] = set()
@@ -94,6 +95,7 @@ class Bench:
                     self._due.extend((session, call[0]) for call in message.calls)
                 self.logs.extend(text for _, _, text in message.logs)
                 self.handlers = message.handlers or self.handlers
+                self.fetches.extend(message.fetches)
                 self.cancelled.extend(message.cancelled_ops)
                 self.rebuilt += message.rebuilt
                 self.lost = message.lost or self.lost
@@ -499,3 +501,79 @@ def test_given_typed_arrays_that_are_dropped_when_events_go_on_then_the_garbage_
     assert set(b.done.values()) == {Outcome.OK}
     assert b.rebuilt == 0
     b.until(lambda: b.sessions[1].buffer_bytes < 24 << 20)
+
+
+def test_given_a_script_that_fetches_when_it_is_answered_then_it_goes_on_with_the_answer(bench):
+    b = bench()
+    b.deploy(
+        "on('messageCreate', async (c) => { const r = await fetch('https://a.example/x?' + c.msg.content, { method: 'POST',"
+        " headers: { 'X-A': '1' }, body: 'é' }); console.log(r.status, await r.json()) })"
+    )
+
+    b.send(1, "q")
+    b.until(lambda: b.fetches)
+    op_id, request = b.fetches[0]
+    answer = {"url": "", "status": 201, "statusText": "", "headers": [], "redirected": False, "text": '{"a":1}'}
+    b.sessions[1].answered([(op_id, True, orjson.dumps(answer).decode())])
+    b.until_done(1)
+
+    assert (request.method, request.url, request.body) == ("POST", "https://a.example/x?q", "é".encode())
+    assert dict(request.headers) == {"content-type": "text/plain;charset=UTF-8", "x-a": "1"}
+    assert b.logs == ['201 {"a":1}']
+
+
+def test_given_a_request_the_host_does_not_take_when_fetched_then_the_script_is_told_and_nothing_leaves(bench):
+    b = bench()
+    b.deploy(
+        "on('messageCreate', (c) => fetch('https://a.example', { method: 'POST', body: 'x'.repeat(2 << 20) })"
+        ".catch((e) => console.log(e instanceof TypeError, e.code, e.message)))"
+    )
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.logs[0].startswith("true FETCH_TOO_LARGE fetch failed: the body has 2097152 bytes")
+    assert b.fetches == []
+
+
+@pytest.mark.scenario("T29")
+@pytest.mark.parametrize(
+    "handler",
+    [
+        "await fetch('https://a.example')",
+        "setTimeout(() => { while (true) {} }, 5); await fetch('https://a.example')",
+        "await fetch('https://a.example', { signal: AbortSignal.timeout(50) }).catch(() => {})",
+    ],
+    ids=["waits", "spins", "aborts"],
+)
+def test_given_a_fetch_that_nobody_waits_for_any_more_then_the_worker_hears_of_it(bench, handler):
+    b = bench()
+    b.deploy(f"on('messageCreate', async () => {{ {handler} }})")
+
+    b.send(1, "x")
+    b.until(lambda: b.cancelled)
+    b.until_done(1)
+
+    assert b.cancelled == [b.fetches[0][0]]
+    assert b.done == {1: Outcome.OK if "signal" in handler else Outcome.TIMED_OUT}
+
+
+def test_given_a_script_that_names_nothing_of_fetch_when_loaded_then_its_isolate_does_without(bench):
+    b = bench()
+    b.deploy("on('messageCreate', () => console.log(typeof globalThis['fet' + 'ch'], typeof URL))")
+
+    b.send(1, "x")
+    b.until_done(1)
+
+    assert b.logs == ["undefined function"]
+
+
+@pytest.mark.parametrize(
+    ("script", "uses"),
+    [
+        *(("fetch('x')", True), ("globalThis.Headers", True), ("x['Blob']", True), ("new File()", True)),
+        *(("rest.fetchMessage()", False), ("myFile, Files, $Filed", False), ("", False), (None, False)),
+    ],
+)
+def test_given_a_script_when_looked_at_then_whole_names_count(script, uses):
+    assert uses_fetch(script) is uses

@@ -1,6 +1,9 @@
 /** `TextEncoder` and `TextDecoder`, UTF-8 only. */
 
 const REPLACEMENT = 0xfffd
+/** Code points turned into text at a time. */
+const CHUNK = 4096
+const NOTHING = new Uint8Array(0)
 const LABELS = new Set(['utf-8', 'utf8', 'unicode-1-1-utf-8'])
 
 export class TextEncoder {
@@ -17,15 +20,17 @@ export class TextEncoder {
 
   /** Writes as many whole characters as fit. */
   encodeInto(text: string, into: Uint8Array): { read: number; written: number } {
+    const input = String(text)
     let read = 0
     let written = 0
-    for (const character of String(text)) {
-      const point = wellFormed(character.codePointAt(0) as number)
+    while (read < input.length) {
+      const given = input.codePointAt(read) as number
+      const point = wellFormed(given)
       const size = point < 0x80 ? 1 : point < 0x800 ? 2 : point < 0x10000 ? 3 : 4
       if (written + size > into.length) break
       writePoint(point, size, into, written)
       written += size
-      read += character.length
+      read += given < 0x10000 ? 1 : 2
     }
     return { read, written }
   }
@@ -50,7 +55,7 @@ function writePoint(point: number, size: number, into: Uint8Array, at: number): 
 export class TextDecoder {
   readonly fatal: boolean
   readonly ignoreBOM: boolean
-  #rest: number[] = []
+  #rest: Uint8Array = NOTHING
   #begun = false
 
   constructor(label = 'utf-8', options: { fatal?: boolean; ignoreBOM?: boolean } = {}) {
@@ -65,9 +70,9 @@ export class TextDecoder {
   }
 
   decode(input?: ArrayBuffer | ArrayBufferView, options: { stream?: boolean } = {}): string {
-    const bytes = [...this.#rest, ...bytesOf(input)]
-    this.#rest = []
-    const parts: string[] = []
+    const bytes = this.#withRest(bytesOf(input))
+    let text = ''
+    let points: number[] = []
     let at = 0
     while (at < bytes.length) {
       const { point, size } = readPoint(bytes, at)
@@ -76,20 +81,32 @@ export class TextDecoder {
         break
       }
       if (point < 0 && this.fatal) throw new TypeError('TextDecoder: the bytes are not valid utf-8')
-      this.#append(parts, point < 0 ? REPLACEMENT : point)
+      this.#append(points, point < 0 ? REPLACEMENT : point)
       at += size === 0 ? bytes.length - at : size
+      if (points.length >= CHUNK) {
+        text += String.fromCodePoint.apply(null, points)
+        points = []
+      }
     }
     if (options.stream !== true) this.#begun = false
-    return parts.join('')
+    return text + String.fromCodePoint.apply(null, points)
   }
 
-  #append(parts: string[], point: number): void {
-    if (!this.#begun && point === 0xfeff && !this.ignoreBOM) {
-      this.#begun = true
-      return
-    }
+  /** What an earlier call left over goes first. */
+  #withRest(bytes: Uint8Array): Uint8Array {
+    const rest = this.#rest
+    if (rest.length === 0) return bytes
+    this.#rest = NOTHING
+    const whole = new Uint8Array(rest.length + bytes.length)
+    whole.set(rest)
+    whole.set(bytes, rest.length)
+    return whole
+  }
+
+  #append(points: number[], point: number): void {
+    const skipped = !this.#begun && point === 0xfeff && !this.ignoreBOM
     this.#begun = true
-    parts.push(String.fromCodePoint(point))
+    if (!skipped) points.push(point)
   }
 }
 
@@ -101,7 +118,7 @@ function bytesOf(input: ArrayBuffer | ArrayBufferView | undefined): Uint8Array {
 }
 
 /** The code point at an index: −1 for bytes that are none; size 0 when the input ends in the middle of one. */
-function readPoint(bytes: readonly number[], at: number): { point: number; size: number } {
+function readPoint(bytes: Uint8Array, at: number): { point: number; size: number } {
   const lead = bytes[at] as number
   if (lead < 0x80) return { point: lead, size: 1 }
   const size = lead >= 0xf0 && lead <= 0xf4 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 0

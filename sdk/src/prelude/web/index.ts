@@ -1,6 +1,6 @@
 /**
  * Web APIs on plain V8, each built when a script first touches it: most scripts touch few, and every guild would pay for all.
- * `fetch`, `Headers`, `Request` and `Response` belong here too once there is an op for them: one module each, one line below.
+ * One module each, one line below. `fetch` and what belongs to it is a file of its own, `src/fetch`.
  *
  * `require` is the bundler's: it turns the module into a function that runs on the first call.
  */
