@@ -6,9 +6,9 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import TimeoutError as StillClosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flora.actors.base import DEFERRED, FloraActor
@@ -17,8 +17,8 @@ from flora.actors.discord.service import GatewayService, Reports
 from flora.actors.discord.sink import Row
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.retained import Retained
-from flora.messages.base import Address, Message, Request
-from flora.messages.errors import BugError, FloraError
+from flora.messages.base import Address, Failed, Message, Ok, Request
+from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.gateway import (
     CheckGuildAccess,
     DescribeMember,
@@ -28,12 +28,17 @@ from flora.messages.gateway import (
     GatewayReady,
     GuildJoined,
     GuildLeft,
+    NotePositions,
+    NoteSession,
     OpenGateway,
+    Position,
     RestFrame,
     RestResultsFrame,
+    ResumePoint,
+    ShardSession,
     StopIntake,
 )
-from flora.messages.ids import GuildId
+from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain, Peers, Start
 
 log = logging.getLogger(__name__)
@@ -41,6 +46,9 @@ log = logging.getLogger(__name__)
 MAX_FRAME_EVENTS = 2048
 """~2 MB of payloads; larger frames would only make the router wait."""
 GOODBYE_S = 1.0
+RESUME_LIMIT_S = 15.0
+"""A router that is recovering itself takes up to 5 s; without its answer the shards identify."""
+POSITIONS_EVERY_S = 2.0
 BUSY_CALLS = 64
 """So many REST calls unfinished are a queue: a result that waits a little for others is no later for that."""
 BUSY_HOLD_S = 0.008
@@ -52,6 +60,14 @@ class _EventsWaiting:
 
 class _ResultsWaiting:
     """Posted by the loop: REST calls have ended."""
+
+
+class _NoAnswer:
+    """The router had long enough to say where to go on."""
+
+
+class _TellPositions:
+    """From time to time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +96,19 @@ class _WorkerEnd:
 
 
 _EVENTS_WAITING, _RESULTS_WAITING = _EventsWaiting(), _ResultsWaiting()
+_NO_ANSWER, _TELL_POSITIONS = _NoAnswer(), _TellPositions()
 
 
 class Gateway(FloraActor):
     """Turns Discord's dispatches into frames of script events, and REST calls of scripts into requests.
 
     Receives   OpenGateway, StopIntake (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
-    Sends      GatewayFrame (router), RestResultsFrame (workers), GuildJoined, GuildLeft (deployer),
+    Sends      ResumePoint, GatewayFrame, NoteSession, NotePositions (router), RestResultsFrame (workers),
+               GuildJoined, GuildLeft (deployer),
                GatewayReady, GatewayFailed (runtime)
     State      subscriptions per guild (from the router), events until they are settled, waiting REST calls, scope cache. Memory only.
-    Supervises nothing. Restarted by Runtime: identifies again, the router subscribes again, calls under way are gone.
+    Supervises nothing. Restarted by Runtime: the router says what guilds subscribed to and which sessions to resume;
+               calls under way are gone.
     Fails      Discord refuses token or intents → GatewayFailed with what to change; connections that break are resumed.
     """
 
@@ -104,13 +123,45 @@ class Gateway(FloraActor):
         self._results_posted = False
         self._guilds: set[str] = set()
         self._stop_intake: tuple[StopIntake, Address] | None = None
+        self._sessions: dict[int, ShardSession] = {}
+        self._told_positions: tuple[Position, ...] = ()
+        self._is_open = False  # Runtime lets it connect
+        self._knows_where = False  # the router has said where to go on and who wants what
         # The client belongs to the loop from its first line on.
         self._service = self.bridge.submit(self._make_service()).result()
         self.bridge.submit(self._service.run())
+        self._ask_where(msg.peers.router)
+        self.bridge.call_later(RESUME_LIMIT_S, _NO_ANSWER)
+        self.bridge.call_later(POSITIONS_EVERY_S, _TELL_POSITIONS)
         return {"api_base": msg.settings.discord.api_base}
 
     def receiveMsg_OpenGateway(self, msg: OpenGateway, sender: Address) -> None:
-        self.bridge.call(self._service.may_connect.set)
+        self._is_open = True
+        self._connect_if_ready()
+
+    def _ask_where(self, router: Address | None) -> None:
+        if router is not None:
+            self.ask(router, ResumePoint(req_id=ReqId("")), self._told_where, limit_s=0)
+
+    def _told_where(self, reply: Ok | Failed) -> None:
+        if self._knows_where:
+            return
+        if isinstance(reply, Ok):
+            self._retained.start_at(reply.value["next_seq"])
+            self._next_seq = self._retained.first_seq
+            self._resume(reply.value["sessions"])
+            self.bridge.call(self._replace_subscriptions, reply.value["subscriptions"])
+        self._knows_where = True
+        self._connect_if_ready()
+
+    def _resume(self, sessions: tuple[ShardSession, ...]) -> None:
+        self._sessions = {session.shard_id: session for session in sessions}
+        self._guilds = {guild_id for session in sessions for guild_id in session.guild_ids}
+        self.bridge.call(self._service.client.resume_from, sessions)
+
+    def _connect_if_ready(self) -> None:
+        if self._is_open and self._knows_where:
+            self.bridge.call(self._service.may_connect.set)
 
     async def _make_service(self) -> GatewayService:
         post = self.bridge.post
@@ -122,6 +173,7 @@ class Gateway(FloraActor):
                 ready=self._ready,
                 guild=lambda guild_id, joined: post(_Guild(guild_id, joined)),
                 failed=lambda error: post(_ToRuntime(GatewayFailed(code=error.code, message=str(error)))),
+                session=post,
             ),
         )
 
@@ -149,6 +201,13 @@ class Gateway(FloraActor):
                 self.tell(self.peers.runtime, item.message)
             case _Guild():
                 self._guild_changed(item)
+            case ShardSession():
+                self._session_began(item)
+            case _NoAnswer():
+                self._told_where(Failed(req_id=ReqId(""), code=TimedOut.code, message="the router does not answer"))
+            case _TellPositions():
+                self._tell_positions()
+                self.bridge.call_later(POSITIONS_EVERY_S, _TELL_POSITIONS)
             case _Answer(error=None):
                 self.reply_ok(item.request, item.sender, item.value)
             case _Answer(error=error):
@@ -168,16 +227,23 @@ class Gateway(FloraActor):
         link = self._router_link
         if self.peers.router is None:
             return
-        if not (link.full or link.waiting) and (rows := self._service.sink.take(MAX_FRAME_EVENTS)):
+        handled: dict[int, Position] = {}
+        if not (link.full or link.waiting):
+            handled = dict(self._service.sink.reached.handled)  # first: the events of what comes later may not be taken
+            rows = self._service.sink.take(MAX_FRAME_EVENTS)
             link.offer_all(rows)
             self._retained.keep(rows)
+            if len(self._service.sink):
+                handled = {}
         while (batch := link.poll()) is not None:
-            self.send(self.peers.router, self._event_frame(batch))
+            self.send(self.peers.router, self._event_frame(batch, {} if link.waiting else handled))
 
-    def _event_frame(self, batch: Batch[Row]) -> GatewayFrame:
+    def _event_frame(self, batch: Batch[Row], handled: dict[int, Position]) -> GatewayFrame:
         first_seq = self._next_seq
         self._next_seq += len(batch.rows)
-        guild_ids, names, payloads, received_us = zip(*batch.rows, strict=True) if batch.rows else ((), (), (), ())
+        guild_ids, names, payloads, received_us, sources = (
+            zip(*batch.rows, strict=True) if batch.rows else ((), (), (), (), ())
+        )
         return GatewayFrame(
             number=batch.number,
             ack=batch.ack,
@@ -188,7 +254,32 @@ class Gateway(FloraActor):
             names=names,
             payloads=payloads,
             received_us=received_us,
+            positions=positions_of(sources, handled),
         )
+
+    def _tell_positions(self) -> None:
+        """Presences and other guilds' events move Discord's numbers on without a frame; too far behind, a session cannot be resumed."""
+        link = self._router_link
+        handled = dict(self._service.sink.reached.handled)
+        if self.peers.router is None or link.waiting or len(self._service.sink):
+            return
+        positions = tuple(handled.values())
+        if positions != self._told_positions:
+            self._told_positions = positions
+            self.send(self.peers.router, NotePositions(positions=positions))
+
+    def _session_began(self, session: ShardSession) -> None:
+        """A shard is connected; what its guilds did while it was not is known only now."""
+        known = self._sessions.get(session.shard_id)
+        self._guilds.update(session.guild_ids)
+        self._note_session(session)
+        if known is not None and known.shard_count == session.shard_count:
+            for guild_id in set(known.guild_ids) - set(session.guild_ids):
+                self._guild_changed(_Guild(guild_id, joined=False))
+
+    def _note_session(self, session: ShardSession) -> None:
+        self._sessions[session.shard_id] = session
+        self.tell(self.peers.router, NoteSession(session=session))
 
     def receiveMsg_GatewayControl(self, msg: GatewayControl, sender: Address) -> None:
         if sender != self.peers.router:
@@ -201,6 +292,10 @@ class Gateway(FloraActor):
         """On the loop."""
         self._service.sink.subscribe(msg.subscriptions, replaces_all=msg.replaces_all)
 
+    def _replace_subscriptions(self, subscriptions: tuple[tuple[str, tuple[str, ...]], ...]) -> None:
+        """On the loop."""
+        self._service.sink.subscribe(subscriptions, replaces_all=True)
+
     def _guild_changed(self, change: _Guild) -> None:
         guild_id = GuildId(change.guild_id)
         if change.joined:
@@ -209,10 +304,19 @@ class Gateway(FloraActor):
         else:
             self._guilds.discard(guild_id)
             self.tell(self.peers.deployer, GuildLeft(guild_id=guild_id))
+        self._keep_session_true(change)
+
+    def _keep_session_true(self, change: _Guild) -> None:
+        count = next((session.shard_count for session in self._sessions.values()), 1)
+        session = self._sessions.get((int(change.guild_id) >> 22) % count)
+        if session is not None and (change.guild_id in session.guild_ids) is not change.joined:
+            others = tuple(guild_id for guild_id in session.guild_ids if guild_id != change.guild_id)
+            guild_ids = (*others, change.guild_id) if change.joined else others
+            self._note_session(replace(session, guild_ids=guild_ids))
 
     def on_peers(self, peers: Peers) -> None:
         if peers.router is not None and peers.router != self.peers.router:
-            self._meet_router()
+            self._meet_router(peers.router)
         if peers.deployer is not None and peers.deployer != self.peers.deployer:
             for guild_id in self._guilds:
                 self.tell(peers.deployer, GuildJoined(guild_id=GuildId(guild_id)))
@@ -220,11 +324,16 @@ class Gateway(FloraActor):
         for origin in [origin for origin, end in self._workers.items() if str(end.address) in gone]:
             self._forget_worker(origin)
 
-    def _meet_router(self) -> None:
+    def _meet_router(self, router: Address) -> None:
         """A new router gets everything that is not settled once more; it learns from the workers what of that they have."""
         self._router_link = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
         self._router_link.offer_all(self._retained.rows())
         self._next_seq = self._retained.first_seq
+        self._told_positions = ()
+        for session in self._sessions.values():
+            self.send(router, NoteSession(session=session))
+        if not self._knows_where:
+            self._ask_where(router)
 
     def receiveMsg_StopIntake(self, msg: StopIntake, sender: Address) -> None:
         """Takes no more events; answered by `flush` when those that were taken have left."""
@@ -312,6 +421,21 @@ class Gateway(FloraActor):
         if hasattr(self, "_service"):
             with contextlib.suppress(StillClosing):  # the process ends anyway
                 self.bridge.submit(self._service.close()).result(GOODBYE_S)
+
+
+def positions_of(sources: Iterable[Position], handled: Mapping[int, Position]) -> tuple[Position, ...]:
+    """How far one is who has all events up to the last of `sources`.
+
+    Args:
+        sources: The dispatch that each event of a frame comes from, in order.
+        handled: Per shard the last dispatch whose events, if any, are in this frame or earlier ones.
+    """
+    found = dict(handled)
+    for shard_id, source in {source[0]: source for source in sources}.items():
+        known = found.get(shard_id)
+        if known is None or known[1] != source[1] or known[2] < source[2]:
+            found[shard_id] = source
+    return tuple(found.values())
 
 
 def _size_of(row: Row) -> int:

@@ -82,6 +82,10 @@ class Link(Generic[T]):
         """Rows not yet sent."""
         return len(self._waiting)
 
+    def unsent(self) -> list[T]:
+        """Rows not yet sent, in order."""
+        return list(self._waiting)
+
     def offer(self, row: T) -> None:
         """Queues one row."""
         self._waiting.append(row)

@@ -26,7 +26,7 @@ from flora.messages.base import Address, Failed, Ok
 from flora.messages.deployment import LoadGuild, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import Unavailable, WorkerGone
-from flora.messages.gateway import GatewayFrame
+from flora.messages.gateway import GatewayFrame, NotePositions, NoteSession, ResumePoint
 from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
@@ -126,6 +126,21 @@ class Router(FloraActor):
             self._recovering.keep(msg)
         else:
             self._take(msg)
+
+    def receiveMsg_ResumePoint(self, msg: ResumePoint, sender: Address) -> None:
+        """A new gateway asks where to go on."""
+        if self._recovering is not None:
+            self._recovering.later(lambda: self.receiveMsg_ResumePoint(msg, sender))
+        else:
+            self.reply_ok(msg, sender, self._gateway.resume_point(sender))
+
+    def receiveMsg_NoteSession(self, msg: NoteSession, sender: Address) -> None:
+        """Kept for the next gateway."""
+        self._gateway.note_session(msg, sender)
+
+    def receiveMsg_NotePositions(self, msg: NotePositions, sender: Address) -> None:
+        """Kept for the next gateway."""
+        self._gateway.note_positions(msg, sender)
 
     def _take(self, msg: GatewayFrame) -> None:
         again = self._recovery

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 from flora.actors.base import FloraActor
 from flora.actors.link import Batch
 from flora.actors.router_state import RouterState, Subscription
 from flora.messages.base import Address
-from flora.messages.gateway import GatewayControl, GatewayFrame
+from flora.messages.gateway import GatewayControl, GatewayFrame, NotePositions, NoteSession, Position, ShardSession
 
 CONTROL_AGAIN_S = 1.0  # a control frame that the gateway has not acknowledged by then is sent again
 SETTLE_EVERY_S = 0.05  # looking for the oldest unfinished event costs 0.1 µs per guild
@@ -31,6 +34,8 @@ class GatewayEnd:
         self._settled, self._settled_at_s, self._told = 0, 0.0, 0
         self._broadcasts: deque[tuple[int, float]] = deque()
         self._timer = 0
+        self._sessions: dict[int, ShardSession] = {}
+        self._positions: dict[int, Position] = {}
 
     def meet(self, address: Address) -> None:
         """The gateway was started or restarted; the same one again changes nothing."""
@@ -47,9 +52,39 @@ class GatewayEnd:
 
     def taken(self, msg: GatewayFrame) -> None:
         """All events of a frame were taken in."""
+        self._note(msg.positions)
         self._next_seq = max(self._next_seq, msg.first_seq + len(msg.guild_ids))
         if not self._timer:
             self._timer = self._shell.after(TELL_SETTLED_S, self._tell_settled)
+
+    def note_positions(self, msg: NotePositions, sender: Address) -> None:
+        """Discord's numbers went on without events for us."""
+        if sender == self._address:
+            self._note(msg.positions)
+
+    def _note(self, positions: Iterable[Position]) -> None:
+        for position in positions:
+            self._positions[position[0]] = position
+
+    def note_session(self, msg: NoteSession, sender: Address) -> None:
+        """A shard has a new session, or other guilds."""
+        if sender == self._address:
+            same = {n: s for n, s in self._sessions.items() if s.shard_count == msg.session.shard_count}
+            self._sessions = {**same, msg.session.shard_id: msg.session}
+
+    def resume_point(self, sender: Address) -> dict[str, Any]:
+        """What a new gateway must know; frames of the one before that are still on their way are ignored from here on."""
+        self.meet(sender)
+        sessions = []
+        for shard_id, session in self._sessions.items():
+            position = self._positions.get(shard_id)
+            if position is not None and position[1] == session.session_id:
+                sessions.append(replace(session, sequence=position[2]))
+        return {
+            "next_seq": self._next_seq,
+            "subscriptions": tuple(self._state.subscriptions.items()),
+            "sessions": tuple(sessions),
+        }
 
     def broadcast(self, seq: int) -> None:
         """An event of no guild was handed to all workers."""

@@ -149,8 +149,7 @@ class Worker(FloraActor):
             self._give_up_loads()
             self.send(peers.router, self._report_to_new_router())
         if peers.gateway != self.peers.gateway and peers.gateway is not None:
-            self._gateway.take_back()
-            self._fail_calls("the gateway was restarted; whether the call took effect is not known")
+            self._fail_calls()
         if peers.log_book != self.peers.log_book and (again := self._logs.moved(peers.log_book)) is not None:
             self.tell(peers.log_book, again)
 
@@ -165,9 +164,13 @@ class Worker(FloraActor):
                 resident.request, resident.given_up = None, True
                 self._local.tell(resident.address, CloseIsolate(limit_s=0))
 
-    def _fail_calls(self, why: str) -> None:
+    def _fail_calls(self) -> None:
+        """What the dead gateway had; what was not sent to it goes to the next."""
+        why = "the gateway was restarted; whether the call took effect is not known"
         answer = orjson.dumps({"code": "DISCORD_HTTP_ERROR", "message": why, "discord_code": 0}).decode()
-        self._answer_calls([(call_id, False, answer) for call_id in self._calls])
+        self._gateway.forget_sent()
+        unsent = {call[0] for call in self._gateway.unsent()}
+        self._answer_calls([(call_id, False, answer) for call_id in self._calls if call_id not in unsent])
 
     # From the router
 

@@ -2,6 +2,7 @@
 
 Gateway → router   GatewayFrame: script events in gateway order. Router → gateway: GatewayControl, which acknowledges
                    them and says which guild wants which events.
+Gateway → router   ResumePoint → Ok, before it connects; NoteSession, NotePositions: for the next gateway, should this one die.
 Worker → gateway   RestFrame: REST calls of guild scripts. Gateway → worker: RestResultsFrame.
 Anybody → gateway  CheckGuildAccess → Ok | Failed.
 """
@@ -12,6 +13,44 @@ from dataclasses import dataclass
 
 from flora.messages.base import Frame, Message, Request
 from flora.messages.ids import GuildId, UserId
+
+Position = tuple[int, str, int]
+"""(shard, session id, sequence number of Discord's dispatch up to which everything was taken over)"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardSession:
+    """What it takes to resume a shard's session with Discord, and what READY said, which a resumed one does not say again."""
+
+    shard_id: int
+    shard_count: int
+    session_id: str
+    resume_url: str
+    application_id: str
+    bot_user_id: str
+    guild_ids: tuple[str, ...]  # of this shard
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumePoint(Request):
+    """Where is a new gateway to go on? Ok.value: {"next_seq": lowest number for its events, "subscriptions": as in GatewayControl,
+    "sessions": tuple of ShardSession that may be resumed}.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteSession(Message):
+    """A shard has a new session, or other guilds. `sequence` means nothing here."""
+
+    session: ShardSession
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotePositions(Message):
+    """How far in Discord's streams one is who has all frames sent so far; for times without events that anybody wants."""
+
+    positions: tuple[Position, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +65,7 @@ class GatewayFrame(Frame):
     names: tuple[str, ...]  # script event names
     payloads: tuple[str, ...]  # script payloads as JSON text, encoded once, never decoded before V8
     received_us: tuple[int, ...]  # time.time_ns() // 1000 when the gateway read it
+    positions: tuple[Position, ...] = ()  # how far in Discord's streams one is who has this frame and all before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

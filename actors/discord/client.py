@@ -1,8 +1,9 @@
 """disnake for transport only: websocket, heartbeat, resume, identify, shards. Its models and caches are never used.
 
-Four places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event;
-`received_message` of the socket, by a shorter one for dispatches; the pauses of a reconnecting shard; and the making of a
-websocket, so that none is left open. Everything rare goes through disnake's own code.
+Five places of disnake 2.12 are replaced: the table of parsers, which would build objects for every event;
+`received_message` of the socket, by a shorter one for dispatches; its making, so that a shard can go on with the session of a
+process that was killed; the pauses of a reconnecting shard; and the making of a websocket, so that none is left open.
+Everything rare goes through disnake's own code.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ from disnake.http import HTTPClient, Route
 from flora.actors.discord.http import connector
 from flora.actors.discord.payloads import event_name
 from flora.actors.discord.scope import ScopeCache
-from flora.actors.discord.sink import EventSink
+from flora.actors.discord.sink import EventSink, Reached
 from flora.messages.errors import ConfigError, FloraError, Unavailable
+from flora.messages.gateway import ShardSession
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,7 @@ class ClientHooks:
         [str, str, tuple[str, ...]], None
     ]  # (application id, bot's user id, guilds), once all shards were READY
     guild: Callable[[str, bool], None]  # (guild id, True: available, False: left)
+    session: Callable[[ShardSession], None]  # a shard has identified, or resumed what an earlier process had
 
 
 class ShardBackoff(ExponentialBackoff[bool]):
@@ -119,6 +122,29 @@ class ShardBackoff(ExponentialBackoff[bool]):
 
 class EventSocket(DiscordWebSocket):
     """A gateway connection that spends on a dispatch only what it needs: inflate, parse, count, hand over."""
+
+    reached = Reached()  # of a socket that no client made
+
+    @classmethod
+    async def from_client(cls, client: Any, *, shard_id: int | None = None, **options: Any) -> EventSocket:
+        """Makes a connection that identifies or resumes; the first of a shard resumes the session of an earlier process."""
+        saved = None if options.get("resume") else client.saved_session(shard_id)
+        if saved is None:
+            socket = await super().from_client(client, shard_id=shard_id, **options)
+        else:
+            socket = await cls._resume_saved(client, saved, options.get("gateway"))
+            client.connected_with_saved(saved)
+        socket.reached = client.reached
+        return socket
+
+    @classmethod
+    async def _resume_saved(cls, client: Any, saved: ShardSession, gateway: str | None) -> EventSocket:
+        options: dict[str, Any] = {"resume": True, "session": saved.session_id, "sequence": saved.sequence}
+        try:
+            return await super().from_client(client, shard_id=saved.shard_id, gateway=saved.resume_url, **options)
+        except (ReconnectWebSocket, disnake.ConnectionClosed, aiohttp.ClientError, OSError, TimeoutError) as exc:
+            log.warning("shard %d: its resume address does not answer: %s", saved.shard_id, type(exc).__name__)
+        return await super().from_client(client, shard_id=saved.shard_id, gateway=gateway, **options)
 
     async def poll_event(self) -> None:
         try:
@@ -139,12 +165,17 @@ class EventSocket(DiscordWebSocket):
             return
         msg = orjson.loads(raw_msg)
         event = msg.get("t")
+        if msg["op"] == self.DISPATCH:
+            session_id = msg["d"]["session_id"] if event == "READY" else self.session_id
+            self.reached.begin(self.shard_id or 0, session_id or "", msg["s"])
         if msg["op"] != self.DISPATCH or event in {"READY", "RESUMED"}:
             await super().received_message(raw_msg if isinstance(raw_msg, str) else raw_msg.decode())
             if msg["op"] == self.HELLO:
                 # From here on disnake's heartbeat thread closes a silent connection after this time. A timer per
                 # message besides costs as much as all the rest of reading it.
                 self._max_heartbeat_timeout = 0
+            elif msg["op"] == self.DISPATCH:
+                self.reached.end()
             return
         self.sequence = msg["s"]
         if self._keep_alive is not None:
@@ -155,6 +186,7 @@ class EventSocket(DiscordWebSocket):
                 parser(msg["d"])
             except Exception:  # one dispatch in a shape we do not know must not end the connection
                 log.exception("dispatch not handled", extra={"action": "dispatch_failed", "event": event})
+        self.reached.end()
 
     def _skip(self, text: bytes) -> bool:
         """Counts a dispatch that nobody handles, such as a presence, without parsing it; False for anything else."""
@@ -162,6 +194,8 @@ class EventSocket(DiscordWebSocket):
         if head is None or head[1].decode() in self._discord_parsers or head[1] == b"RESUMED":
             return False
         self.sequence = int(head[2])
+        self.reached.begin(self.shard_id or 0, self.session_id or "", self.sequence)
+        self.reached.end()
         if self._keep_alive is not None:
             self._keep_alive.tick()
         return True
@@ -204,6 +238,9 @@ class FloraClient(disnake.AutoShardedClient):
         self._ready_shards: set[int] = set()
         self._guilds_at_start: list[str] = []
         self._announced = False
+        self.reached = sink.reached
+        self._saved: dict[int, ShardSession] = {}
+        self._resuming: dict[int, ShardSession] = {}
         self._sockets: list[aiohttp.ClientWebSocketResponse] = []
         super().__init__(
             loop=asyncio.get_running_loop(),
@@ -219,6 +256,20 @@ class FloraClient(disnake.AutoShardedClient):
         parsers = self._connection.parsers
         parsers.clear()
         parsers.update(self._parsers())
+
+    def resume_from(self, sessions: Iterable[ShardSession]) -> None:
+        """Has the shards go on with these sessions instead of identifying. Before `stay_connected`."""
+        self._saved = {session.shard_id: session for session in sessions}
+
+    def saved_session(self, shard_id: int | None) -> ShardSession | None:
+        """For `EventSocket`: what a shard's first connection is to resume; a session belongs to one number of shards."""
+        saved = self._saved.get(shard_id or 0)
+        return saved if saved is not None and saved.shard_count == self.shard_count else None
+
+    def connected_with_saved(self, session: ShardSession) -> None:
+        """For `EventSocket`: the session was asked for. If Discord does not know it any more, the shard identifies."""
+        del self._saved[session.shard_id]
+        self._resuming[session.shard_id] = session
 
     async def _ws_connect(self, url: str, *, compress: int = 0) -> aiohttp.ClientWebSocketResponse:
         socket = await HTTPClient.ws_connect(self.http, url, compress=compress)
@@ -295,6 +346,7 @@ class FloraClient(disnake.AutoShardedClient):
     def _parsers(self) -> dict[str, Callable[[dict[str, Any]], None]]:
         table: dict[str, Callable[[dict[str, Any]], None]] = {
             "READY": self._ready_arrived,
+            "RESUMED": self._resumed,
             "INTERACTION_CREATE": self._interaction,
             "GUILD_CREATE": self._guild_create,
             "GUILD_DELETE": self._guild_delete,
@@ -320,13 +372,34 @@ class FloraClient(disnake.AutoShardedClient):
             self._sink.offer(name, raw)
 
     def _ready_arrived(self, raw: dict[str, Any]) -> None:
-        self._ready_shards.add(raw["__shard_id__"] or 0)
-        self._guilds_at_start.extend(guild["id"] for guild in raw["guilds"])
+        shard_id = raw["__shard_id__"] or 0
+        session = ShardSession(
+            shard_id=shard_id,
+            shard_count=self.shard_count or 1,
+            session_id=raw["session_id"],
+            resume_url=raw["resume_gateway_url"],
+            application_id=raw["application"]["id"],
+            bot_user_id=raw["user"]["id"],
+            guild_ids=tuple(guild["id"] for guild in raw["guilds"]),
+        )
+        self._resuming.pop(shard_id, None)
         self._sink.push("", "ready", raw)
+        self._shard_is_ready(session)
+
+    def _resumed(self, raw: dict[str, Any]) -> None:
+        """Only of interest where an earlier process had the session: Discord does not say READY again, and scripts need not hear it."""
+        session = self._resuming.pop(raw["__shard_id__"] or 0, None)
+        if session is not None:
+            self._shard_is_ready(session)
+
+    def _shard_is_ready(self, session: ShardSession) -> None:
+        self._ready_shards.add(session.shard_id)
+        self._guilds_at_start.extend(session.guild_ids)
+        self._report.session(session)
         if not self._announced and len(self._ready_shards) >= (self.shard_count or 1):
             self._announced = True
             self._ready.set()
-            self._report.ready(raw["application"]["id"], raw["user"]["id"], tuple(self._guilds_at_start))
+            self._report.ready(session.application_id, session.bot_user_id, tuple(self._guilds_at_start))
 
     def _guild_create(self, raw: dict[str, Any]) -> None:
         if not raw.get("unavailable"):

@@ -16,6 +16,7 @@ from flora.actors.discord.rest import RestExecutor, Result
 from flora.actors.discord.scope import Authoriser, ScopeCache
 from flora.actors.discord.sink import EventSink
 from flora.messages.errors import BugError, FloraError
+from flora.messages.gateway import ShardSession
 from flora.messages.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Reports:
     ready: Callable[[str, str, tuple[str, ...]], None]  # (application id, bot's user id, guilds), once
     guild: Callable[[str, bool], None]  # (guild id, True: available, False: left)
     failed: Callable[[FloraError], None]  # Discord refused for good
+    session: Callable[[ShardSession], None]  # a shard has a session
 
 
 class GatewayService:
@@ -46,7 +48,7 @@ class GatewayService:
             intents=settings.discord.intents,
             sink=self.sink,
             scopes=self.scopes,
-            hooks=ClientHooks(ready=self._ready, guild=reports.guild),
+            hooks=ClientHooks(ready=self._ready, guild=reports.guild, session=reports.session),
         )
         self.rest = DiscordRest(self.client.http, settings.runtime.rest_timeout_ms / 1000)
         self.executor = RestExecutor(

@@ -11,11 +11,12 @@ from typing import Any
 import orjson
 
 from flora.actors.discord.payloads import DROPPABLE, PAYLOADS
+from flora.messages.gateway import Position
 
 log = logging.getLogger(__name__)
 
-Row = tuple[str, str, str, int]
-"""(guild id, script event name, payload as JSON text, µs since 1970 when it was read)."""
+Row = tuple[str, str, str, int, Position]
+"""(guild id, script event name, payload as JSON text, µs since 1970 when it was read, the dispatch it comes from)."""
 
 EVERYTHING = "*"
 """Event name of a script that brought its own dispatcher: it gets all there is."""
@@ -25,18 +26,43 @@ HEADROOM = 10_000
 """More of the events that cannot be shed, such as interactions; past that nothing is taken."""
 
 
+class Reached:
+    """Where in Discord's streams we are. Written on the loop, read on the actor's thread."""
+
+    def __init__(self) -> None:
+        self.current: Position = (0, "", 0)  # the dispatch that is being handled
+        self.handled: dict[int, Position] = {}  # per shard the last one whose events, if any, are in the queue
+
+    def begin(self, shard_id: int, session_id: str, sequence: int) -> None:
+        """A dispatch is going to be handled."""
+        self.current = (shard_id, session_id, sequence)
+
+    def end(self) -> None:
+        """It has been handled."""
+        self.handled[self.current[0]] = self.current
+
+
 class EventSink:
     """Filled on the loop, emptied on the actor's thread: the queue is a deque, whose ends are thread-safe."""
 
-    def __init__(self, wake: Callable[[], None], *, max_backlog: int = MAX_BACKLOG, headroom: int = HEADROOM) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        reached: Reached | None = None,
+        *,
+        max_backlog: int = MAX_BACKLOG,
+        headroom: int = HEADROOM,
+    ) -> None:
         """Makes an empty sink that nobody subscribed to.
 
         Args:
             wake: Called on the loop when the first event after `take` was queued.
+            reached: Says which dispatch is being handled; None: nobody asks.
             max_backlog: Waiting events from which on `DROPPABLE` ones are shed.
             headroom: More events than that are never queued.
         """
         self.counts: Counter[str] = Counter()  # accepted, no_guild, not_wanted, shed, malformed
+        self.reached = reached or Reached()
         self._wake = wake
         self._max_backlog = max_backlog
         self._ceiling = max_backlog + headroom
@@ -105,7 +131,7 @@ class EventSink:
         except (KeyError, TypeError, ValueError):
             self.counts["malformed"] += 1
             return
-        self._rows.append((guild_id, name, payload, time.time_ns() // 1000))
+        self._rows.append((guild_id, name, payload, time.time_ns() // 1000, self.reached.current))
         self.counts["accepted"] += 1
         if not self._awake:
             self._awake = True

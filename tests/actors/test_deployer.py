@@ -106,6 +106,7 @@ try:
     result["absent"] = ask(deployer, GetDeployment, guild_id="2")
     running.tell(deployer, GuildJoined(guild_id="2"))
     eventually(lambda: "2" in ask(router, ReadMetrics))
+    eventually(lambda: len(ask(deployer, ListDeployments)) == 2)
     result["list"] = ask(deployer, ListDeployments)
     running.tell(deployer, GuildLeft(guild_id="2"))
     eventually(lambda: "2" not in ask(router, ReadMetrics))

@@ -14,7 +14,7 @@ from flora.messages.base import Failed, Ok
 from flora.messages.deployment import ListWantedGuilds, LoadGuild, ReloadGuilds, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, LoadIsolate, UnloadIsolate, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import LoadFailed, WorkerGone
-from flora.messages.gateway import GatewayControl, GatewayFrame
+from flora.messages.gateway import GatewayControl, GatewayFrame, NotePositions, NoteSession, ResumePoint, ShardSession
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Peers, PeersChanged, ReadMetrics, Start
 
@@ -77,14 +77,14 @@ class Scene:
             )
             self.stage.say(self.gateway, self.router, ack)
 
-    def events(self, *guild_ids: str, name: str = "messageCreate") -> list[int]:
+    def events(self, *guild_ids: str, name: str = "messageCreate", positions: tuple[Any, ...] = ()) -> list[int]:
         """One frame of the gateway with an event per guild id; gives their numbers."""
         self._gateway_frames += 1
         first = self._next_seq
         self._next_seq += len(guild_ids)
         frame = GatewayFrame(
             number=self._gateway_frames, ack=self._acknowledged, epoch="g", first_seq=first, guild_ids=guild_ids,
-            names=(name,) * len(guild_ids), payloads=("{}",) * len(guild_ids), received_us=(0,) * len(guild_ids),
+            names=(name,) * len(guild_ids), payloads=("{}",) * len(guild_ids), received_us=(0,) * len(guild_ids), positions=positions,
         )  # fmt: skip
         self.stage.say(self.gateway, self.router, frame)
         return list(range(first, self._next_seq))
@@ -508,3 +508,76 @@ def test_given_requests_during_the_recovery_then_they_are_answered_after_it(rest
     scene.finish_load(scene.workers[0])
 
     assert {reply.req_id for reply in scene.replies()} == {"bye", "load"}
+
+
+# A gateway that was restarted
+
+
+def where(scene: Scene, gateway: Any) -> dict[str, Any]:
+    scene.stage.say(gateway, scene.router, ResumePoint(req_id=ReqId("where")))
+    return dict(scene.stage.until(lambda: scene.stage.seen_by(gateway, Ok))[-1].value)
+
+
+SESSION = ShardSession(
+    shard_id=0,
+    shard_count=1,
+    session_id="s",
+    resume_url="ws://r",
+    application_id="1",
+    bot_user_id="2",
+    guild_ids=("3",),
+)
+
+
+def test_given_events_taken_when_a_new_gateway_asks_then_it_hears_where_to_go_on(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    scene.stage.say(scene.gateway, scene.router, NoteSession(session=SESSION))
+    seqs = scene.events(G, G, positions=((0, "s", 17),))
+
+    found = where(scene, scene.stage.puppet())
+
+    assert found == {
+        "next_seq": seqs[-1] + 1,
+        "subscriptions": ((G, ("messageCreate",)),),
+        "sessions": (replace(SESSION, sequence=17),),
+    }
+
+
+def test_given_a_position_noted_without_events_then_the_new_gateway_hears_of_it(scene):
+    scene.stage.say(scene.gateway, scene.router, NoteSession(session=SESSION))
+    assert where(scene, scene.gateway)["sessions"] == ()
+    scene.stage.say(scene.gateway, scene.router, NotePositions(positions=((0, "s", 99),)))
+
+    assert [session.sequence for session in where(scene, scene.gateway)["sessions"]] == [99]
+    scene.stage.say(scene.gateway, scene.router, NotePositions(positions=((0, "another session", 1),)))
+    assert where(scene, scene.gateway)["sessions"] == ()
+
+
+def test_given_a_new_gateway_that_has_asked_then_what_is_left_of_the_old_one_is_ignored(scene):
+    scene.load(G)
+    scene.finish_load(scene.workers[0])
+    old, new = scene.gateway, scene.stage.puppet()
+    scene.stage.say(old, scene.router, NoteSession(session=SESSION))
+    scene.events(G, positions=((0, "s", 17),))
+    where(scene, new)
+
+    scene.events(G, positions=((0, "s", 18),))
+    scene.stage.say(old, scene.router, NotePositions(positions=((0, "s", 19),)))
+
+    assert len(scene.sent_to(scene.workers[0])) == 1, "the new one gets it again from Discord"
+    assert [session.sequence for session in where(scene, new)["sessions"]] == [17]
+
+
+def test_given_a_router_that_is_recovering_when_a_gateway_asks_then_it_is_answered_with_all_subscriptions(restarted):
+    scene = restarted
+    new = scene.stage.puppet()
+    scene.stage.say(new, scene.router, ResumePoint(req_id=ReqId("where")))
+    report(scene, scene.workers[0], G)
+    report(scene, scene.workers[1], "")
+    assert scene.stage.seen_by(new, Ok) == []
+
+    deployer_wants(scene, G)
+
+    (answer,) = scene.stage.until(lambda: scene.stage.seen_by(new, Ok))
+    assert answer.value["subscriptions"] == ((G, ("messageCreate",)),)

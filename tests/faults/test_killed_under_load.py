@@ -16,6 +16,10 @@ WITHIN_S = 20.0
 REPLIES = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply(msg.content) })"
 
 
+# What a script prints does not depend on REST: it shows what ran also while the gateway is down.
+PRINTS = "on('messageCreate', (msg) => { if (!msg.author.bot) console.log('ran ' + msg.content) })"
+
+
 @pytest.fixture(scope="module")
 def guilds(broken_flora):
     return broken_flora.new_guilds([None] * GUILDS)
@@ -83,3 +87,70 @@ def test_given_load_when_the_router_is_killed_three_times_then_each_event_is_ans
     wait_for(lambda: sum(len(load.replied(guild)) for guild in guilds) >= EVENTS, WITHIN_S, "answers are missing")
     for guild in guilds:
         assert load.replied(guild) == load.expected(guild)
+
+
+@pytest.mark.scenario("T25")
+def test_given_load_when_the_gateway_is_killed_twice_then_it_resumes_and_each_event_runs_once_in_order(
+    broken_flora, guilds, wait_for
+):
+    for guild in guilds:
+        guild.deploy(PRINTS)
+    load = Load(broken_flora, guilds)
+    identified = {session["id"] for session in broken_flora.sim("GET", "/sim/stats")["sessions"]}
+
+    def ran(guild) -> list[int]:
+        texts = (line["message"] for line in guild.logs())
+        return [int(text.removeprefix("ran ")) for text in texts if text.startswith("ran ") and text != "ran mark"]
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(load.run)
+        for count in (200, 700):
+            wait_for(
+                lambda count=count: sum(len(ran(guild)) for guild in guilds) >= count, WITHIN_S, "the load stands still"
+            )
+            broken_flora.kill("gateway")
+        running.result()
+
+    wait_for(lambda: sum(len(ran(guild)) for guild in guilds) >= EVENTS, WITHIN_S, "events are missing")
+    for guild in guilds:
+        assert ran(guild) == load.expected(guild)
+    sessions = broken_flora.sim("GET", "/sim/stats")["sessions"]
+    assert {session["id"] for session in sessions} == identified, "it identified instead of resuming"
+    assert [session["connected"] for session in sessions] == [True]
+    guilds[0].deploy(REPLIES)
+    assert guilds[0].ask("here") == "here", "REST works without another READY"
+
+
+TELLS = """
+on('messageCreate', async (msg) => {
+  if (msg.author.bot) return
+  try { await msg.reply(msg.content) } catch (error) { console.log('failed ' + msg.content + ' ' + error.message) }
+})
+"""
+
+
+def test_given_replies_when_the_gateway_is_killed_then_each_call_is_made_or_its_script_is_told_that_nobody_knows(
+    broken_flora, guilds, wait_for
+):
+    for guild in guilds:
+        guild.deploy(TELLS)
+    load = Load(broken_flora, guilds)
+
+    def failed(guild) -> list[int]:
+        texts = (line["message"] for line in guild.logs())
+        return [int(text.split()[1]) for text in texts if text.startswith("failed ") and "restarted" in text]
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(load.run)
+        wait_for(lambda: sum(len(load.replied(guild)) for guild in guilds) >= KILL_AT, WITHIN_S, "no load")
+        broken_flora.kill("gateway")
+        running.result()
+
+    def settled(guild) -> bool:
+        return set(load.replied(guild)) | set(failed(guild)) == set(load.expected(guild))
+
+    for guild in guilds:
+        wait_for(lambda guild=guild: settled(guild), WITHIN_S, "a call came to no end")
+        numbers = load.replied(guild)
+        assert len(numbers) == len(set(numbers)), "a call was made twice"
+    assert sum(len(failed(guild)) for guild in guilds) < EVENTS / 10, "what had not been sent should not fail"

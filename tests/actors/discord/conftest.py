@@ -19,6 +19,7 @@ from flora.actors.discord.service import GatewayService, Reports
 from flora.http.simulator.config import SimulatorConfig
 from flora.http.simulator.running import RunningSimulator
 from flora.messages.errors import FloraError
+from flora.messages.gateway import ShardSession
 from flora.messages.settings import DiscordSettings, RuntimeSettings, Settings
 
 
@@ -32,6 +33,7 @@ class Connected:
     guilds: list[tuple[str, bool]] = field(default_factory=list)
     ready: list[tuple[str, str]] = field(default_factory=list)
     failures: list[FloraError] = field(default_factory=list)
+    sessions: list[ShardSession] = field(default_factory=list)
     wakes: int = 0
 
     def events(self) -> list[tuple[str, str, str]]:
@@ -87,6 +89,7 @@ async def connect(tmp_path: Path) -> AsyncIterator[Connect]:
                 ready=lambda app, bot, guilds: found.ready.append((app, bot)),
                 guild=lambda guild_id, joined: found.guilds.append((guild_id, joined)),
                 failed=lambda error: found.failures.append(error),  # noqa: PLW0108  # `found` comes later
+                session=lambda session: found.sessions.append(session),  # noqa: PLW0108
             ),
         )
         if at_once:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from thespian.actors import ActorExitRequest, WatchMessage
 
+from flora.actors import gateway as gateway_module
 from flora.actors.bridge import AsyncBridge
 from flora.actors.gateway import Gateway
 from flora.http.simulator.config import SimulatorConfig
@@ -23,9 +24,14 @@ from flora.messages.gateway import (
     GatewayFrame,
     GatewayReady,
     GuildJoined,
+    GuildLeft,
+    NotePositions,
+    NoteSession,
     OpenGateway,
     RestFrame,
     RestResultsFrame,
+    ResumePoint,
+    ShardSession,
 )
 from flora.messages.ids import GuildId, ReqId, UserId
 from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
@@ -45,11 +51,20 @@ class RecordedGateway(Gateway):
     def send(self, to: Any, message: Any) -> None:
         self.sent.append((to, message))
 
-    def begin(self, settings: Settings, peers: Peers) -> None:
+    def begin(self, settings: Settings, peers: Peers, where: dict[str, Any] | None) -> None:
         self.settings, self.peers = settings, peers
         self.bridge = AsyncBridge("gateway")
         self._bridge_open = True
         self.on_start(Start(req_id=ReqId("1"), settings=settings, peers=peers, name="gateway"))
+        self.answer_where(**(where or {}))
+
+    def answer_where(
+        self, next_seq: int = 0, subscriptions: tuple[Any, ...] = (), sessions: tuple[ShardSession, ...] = ()
+    ) -> None:
+        """The router says where to go on."""
+        (request,) = (message for _, message in self.sent if type(message) is ResumePoint)
+        value = {"next_seq": next_seq, "subscriptions": subscriptions, "sessions": sessions}
+        self.receiveMessage(Ok(req_id=request.req_id, value=value), "router")
 
     def pump(self) -> None:
         self.receiveMessage(WatchMessage([self.bridge.fd]), None)
@@ -71,11 +86,17 @@ Begin = Callable[..., RecordedGateway]
 async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
     made: list[RecordedGateway] = []
 
-    def start(api_base: str, token: str = SimulatorConfig().bot_token, *, connect: bool = True) -> RecordedGateway:
+    def start(
+        api_base: str,
+        token: str = SimulatorConfig().bot_token,
+        *,
+        connect: bool = True,
+        where: dict[str, Any] | None = None,
+    ) -> RecordedGateway:
         gateway = RecordedGateway()
         made.append(gateway)
         discord = DiscordSettings(bot_token=token, api_base=api_base)
-        gateway.begin(Settings(data_dir=tmp_path, discord=discord), PEERS)
+        gateway.begin(Settings(data_dir=tmp_path, discord=discord), PEERS, where)
         if connect:
             gateway.receiveMessage(OpenGateway(), "runtime")
         return gateway
@@ -262,3 +283,87 @@ async def test_given_a_drain_when_calls_run_then_they_finish_and_no_event_is_tak
     await eventually.soon(lambda: gateway._service.sink.counts["shed"])
     assert simulator.bot_messages(guild) == ["last words"]
     assert [name for frame in gateway.frames() for name in frame.names] == ["ready"]
+
+
+# Another gateway before and after this one
+
+
+async def test_given_events_then_their_frames_and_later_notes_say_how_far_in_discords_stream_they_reach(
+    simulator: RunningSimulator, begin: Begin, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "POSITIONS_EVERY_S", 0.02)
+    guild, other = simulator.add_guild(), simulator.add_guild()
+    gateway = begin(simulator.api_base)
+    await subscribed(gateway, guild.id, eventually)
+    (noted,) = gateway.got(NoteSession, "router")
+    (session,) = simulator.simulator.hub.connected()
+    assert (noted.session.session_id, set(noted.session.guild_ids)) == (
+        session.id,
+        set(simulator.simulator.world.guilds),
+    )
+
+    simulator.post(guild, "wanted")
+    await eventually.soon(lambda: "messageCreate" in gateway.frames()[-1].names)
+    (position,) = gateway.frames()[-1].positions
+    assert position == (0, session.id, session.sequence)
+    simulator.post(other, "not wanted")
+
+    ahead = (0, session.id, session.sequence)
+    await eventually.soon(lambda: [note for note in gateway.got(NotePositions, "router") if note.positions == (ahead,)])
+    assert len([frame for frame in gateway.frames() if "messageCreate" in frame.names]) == 1
+
+
+async def test_given_a_router_that_knows_the_subscriptions_and_numbers_then_the_new_gateway_goes_on_with_them(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    far = 1 << 60
+    gateway = begin(simulator.api_base, where={"next_seq": far, "subscriptions": ((guild.id, ("messageCreate",)),)})
+    await eventually.soon(gateway.frames)
+
+    simulator.post(guild, "at once")
+
+    await eventually.soon(lambda: "messageCreate" in gateway.frames()[-1].names)
+    assert gateway.frames()[0].first_seq == far
+
+
+async def test_given_a_session_that_is_gone_when_a_guild_left_meanwhile_then_the_deployer_hears_it(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    guild = simulator.add_guild()
+    gone = ShardSession(
+        shard_id=0, shard_count=1, session_id="gone", resume_url="", application_id="1", bot_user_id="1",
+        guild_ids=(guild.id, "404"), sequence=1,
+    )  # fmt: skip
+
+    gateway = begin(simulator.api_base, where={"sessions": (gone,)})
+
+    (left,) = await eventually.soon(lambda: gateway.got(GuildLeft, "deployer"), within_s=10.0)
+    assert left.guild_id == "404"
+    (noted,) = gateway.got(NoteSession, "router")
+    assert guild.id in noted.session.guild_ids
+    assert "404" not in noted.session.guild_ids
+
+
+async def test_given_guilds_that_come_and_go_then_the_noted_session_follows_and_a_new_router_hears_it(
+    simulator: RunningSimulator, begin: Begin, eventually: Any
+) -> None:
+    gateway = begin(simulator.api_base)
+    await eventually.soon(lambda: gateway.got(NoteSession))
+
+    guild = simulator.add_guild()
+
+    await eventually.soon(lambda: guild.id in gateway.got(NoteSession)[-1].session.guild_ids)
+    gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router 2")), "runtime")
+    assert gateway.got(NoteSession, "router 2") == gateway.got(NoteSession, "router")[-1:]
+
+
+async def test_given_a_router_that_never_answers_then_the_gateway_connects_without_it(
+    simulator: RunningSimulator, begin: Begin, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway_module, "RESUME_LIMIT_S", 0.05)
+    monkeypatch.setattr(RecordedGateway, "answer_where", lambda self: None)
+
+    gateway = begin(simulator.api_base)
+
+    await eventually.soon(lambda: gateway.got(GatewayReady))
