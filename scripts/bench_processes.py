@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-STOP_LIMIT_S: Final = 8.0  # flora allows itself five
+STOP_LIMIT_S: Final = 13.0  # flora allows itself ten
 ERROR_LINES_SHOWN: Final = 15
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
@@ -60,12 +60,17 @@ class Child:
         text = (self.folder / f"{self.name}.err").read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-ERROR_LINES_SHOWN:])
 
-    def stop(self) -> None:
-        """Ends it and its session, politely and then not."""
+    def end(self) -> int | None:
+        """Asks it to end; gives its exit code, or None: it did not."""
         with suppress(ProcessLookupError):
             self.process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(STOP_LIMIT_S)
+            return self.process.wait(STOP_LIMIT_S)
+        return None
+
+    def stop(self) -> None:
+        """Ends it and its session, politely and then not."""
+        self.end()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -121,6 +126,10 @@ class Sandbox:
         child = Child(name, process, self.folder)
         self._children.append(child)
         return child
+
+    def end(self, child: Child) -> int | None:
+        """Asks one process to end, leaves what it started alone, and gives its exit code; None: it did not end."""
+        return child.end()
 
     def stop(self, child: Child) -> None:
         """Ends one process now."""

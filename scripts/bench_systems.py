@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -108,7 +109,24 @@ class PlainBot:
 class Flora:
     """The whole of flora on a fresh data folder, with its default settings."""
 
-    def __init__(self, sandbox: Sandbox, discord: Discord, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        discord: Discord,
+        workers: int | None = None,
+        *,
+        script: str | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Starts it.
+
+        Args:
+            sandbox: Where it runs.
+            discord: What it connects to.
+            workers: None: its default.
+            script: TypeScript for each guild; None: the bot of the benchmarks.
+            environ: More settings.
+        """
         self.name = "flora"
         self._sandbox, self._discord = sandbox, discord
         # With a token flora demands its secrets; these guard a folder that is gone in a moment.
@@ -123,8 +141,9 @@ class Flora:
         }
         if workers is not None:
             self._environ["RUNTIME_MAX_WORKERS"] = str(workers)
+        self._environ |= environ or {}
         self._headers: dict[str, str] = {}
-        self._script = (PEERS / "flora_bot.ts").read_text(encoding="utf-8")
+        self._script = script if script is not None else (PEERS / "flora_bot.ts").read_text(encoding="utf-8")
         self._child, self.start_s = self._start()
         self.deploy_ms: list[float] = []
 
@@ -161,6 +180,14 @@ class Flora:
         if done.returncode != 0:
             raise BenchFailed(f"no API token: {done.stderr}")
         return str(json.loads(done.stdout)["token"])
+
+    def api(self, path: str, headers: dict[str, str] | None = None) -> Any:
+        """GET of the API, as the guilds' owner or with other headers."""
+        return call("GET", f"{self._url}/api{path}", headers=headers or self._headers)
+
+    def stop(self) -> int | None:
+        """Asks it to end; gives its exit code, or None: it had to be killed."""
+        return self._sandbox.end(self._child)
 
     def restart(self) -> float:
         """Stops and starts it on the same data; gives the seconds until it is ready, its guilds restored."""

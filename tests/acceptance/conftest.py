@@ -1,6 +1,6 @@
 """A running flora: one for all tests of a module that leave it whole, or one of a test's own.
 
-`running_flora.py` beside this file is loaded by its path, here and by tests/faults: folders of tests are no packages.
+The helper modules beside this file are loaded by their path, here and by tests/faults: folders of tests are no packages.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pytest
 from flora.messages.errors import ConfigError
 
 
-def load_helper() -> ModuleType:
-    """The helper module, once per run."""
-    name = "flora_tests_running_flora"
+def load_helper(module: str) -> ModuleType:
+    """A helper module, once per run."""
+    name = f"flora_tests_{module}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("running_flora.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{module}.py"))
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -30,7 +30,7 @@ def load_helper() -> ModuleType:
     return sys.modules[name]
 
 
-helper = load_helper()
+helper = load_helper("running_flora")
 
 StartFlora = Callable[..., Any]
 
@@ -103,3 +103,37 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     for value in getattr(item, "funcargs", {}).values():
         if isinstance(value, helper.RunningFlora):
             report.sections.append(("flora's stderr", value.stderr_tail()))
+
+
+_TABLE: list[Any] = []
+
+
+@pytest.fixture(scope="module")
+def neighbours_of(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator[Callable[..., Any]]:
+    """`neighbours_of(settings)`: a flora of the module's own with its twenty healthy guilds."""
+    made: list[Any] = []
+
+    def make(settings: Mapping[str, str]) -> Any:
+        running = helper.RunningFlora(tmp_path_factory.mktemp("flora"), settings)
+        made.append(running)
+        running.start()
+        running.unlimited()
+        return load_helper("neighbours").Neighbours(running)
+
+    yield make
+    for running in made:
+        running.end()
+
+
+@pytest.fixture
+def told_in_table() -> Callable[..., None]:
+    """Adds a line to the table of attacks at the end of the run."""
+    return lambda *values: _TABLE.append(load_helper("neighbours").Row(*values))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Shows how much each attack disturbed its neighbours."""
+    if _TABLE:
+        terminalreporter.section("what neighbours noticed of an attack")
+        for line in load_helper("neighbours").table(_TABLE):
+            terminalreporter.write_line(line)

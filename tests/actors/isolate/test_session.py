@@ -305,6 +305,19 @@ def test_given_a_loop_with_nothing_behind_it_when_it_is_ended_then_it_timed_out_
     assert b.rebuilt == 0
 
 
+@pytest.mark.scenario("T58")
+def test_given_a_cron_job_that_never_yields_when_it_is_due_then_it_is_ended_and_the_script_goes_on(bench):
+    b = bench()
+    b.deploy((GUESTS / "spins_in_cron.js").read_text())
+
+    b.send(1, "", name="__cron:spin")
+    b.send(2, "hello")
+    b.until_done(1, 2)
+
+    assert b.done == {1: Outcome.TIMED_OUT, 2: Outcome.OK}
+    assert sorted(b.logs) == [f"cron failed: dispatch timed out (limit {LIMIT_S:g} s)", "fine"]
+
+
 def test_given_an_event_that_spins_after_waiting_when_a_later_one_has_started_then_the_spinning_one_is_blamed(bench):
     b = bench(dispatch_timeout_s=1)
     b.answer_calls = False

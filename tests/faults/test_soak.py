@@ -1,0 +1,41 @@
+"""A short soak: processes are killed at random under load; no event is lost, doubled or out of order, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(180)]
+
+SECONDS = 40
+RATE_PER_S = 250  # half of what the long one sends: the tests share their machine
+PARTS = ["worker", "cron", "http", "log book", "deployer", "compiler", "postgres", "valkey"]
+
+
+@pytest.mark.scenario("T25", "T34")
+def test_given_random_kills_under_load_when_all_is_quiet_again_then_every_event_was_answered_once_and_in_order(
+    built_sdk,
+):
+    command = [
+        sys.executable,
+        "-m",
+        "flora.scripts.soak",
+        "--json",
+        "--seconds",
+        str(SECONDS),
+        "--guilds",
+        "20",
+        "--kill",
+    ]
+
+    finished = subprocess.run([*command, *PARTS], capture_output=True, text=True, timeout=170, check=False)
+
+    assert finished.returncode in {0, 1}, finished.stderr
+    report = json.loads(finished.stdout)
+    assert report["problems"] == [], finished.stderr
+    assert report["answered"] + report["failed_with_worker"] + report["shed"] >= report["sent"] > 0
+    assert len(report["kills"]) >= SECONDS / 10
+    assert report["exit_code"] == 0
