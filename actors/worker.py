@@ -237,8 +237,10 @@ class Worker(FloraActor):
         self.counters.fetched(item.code, item.received_bytes)
         key, op_id = self._fetches.settle(item) or (0, 0)
         resident = self._residents.get(key)
-        if resident is not None:
-            self._local.tell(resident.address, OpsAnswered(results=((op_id, item.ok, item.text),)))
+        if resident is None:
+            self._fetches.taken(key)
+        else:
+            self._local.tell(resident.address, OpsAnswered(results=((op_id, item.ok, item.text),), fetched=True))
 
     # From the isolates
 
@@ -279,6 +281,8 @@ class Worker(FloraActor):
         for op_id, request in report.fetches:
             self._fetches.start(resident.key, guild_id, op_id, request)
             self.counters.fetches += 1
+        if report.fetches_taken:
+            self._fetches.taken(resident.key, report.fetches_taken)
         for level, target, text in report.logs:
             self._logs.line(level, guild_id, text, target)
         self._note_state(resident, report)

@@ -60,6 +60,7 @@ class OpsAnswered(Message):
     """Results of REST calls and fetches: (op id, ok, JSON text of value or error)."""
 
     results: tuple[tuple[int, bool, str], ...]
+    fetched: bool = False  # of fetches: the worker hears when they have been taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +93,7 @@ class IsolateReport(Message):
     done: tuple[tuple[int, str, int], ...] = ()  # (seq, outcome, elapsed_us)
     calls: tuple[tuple[Any, ...], ...] = ()  # REST calls without their call id: (op_id, method, route, scope, …)
     fetches: tuple[tuple[int, Any], ...] = field(default=(), repr=False)  # (op id, FetchRequest)
+    fetches_taken: int = 0  # so many answers of fetches, in order, wait in Python no more
     cancelled_ops: tuple[int, ...] = ()
     logs: tuple[tuple[str, str, str], ...] = ()  # (level, target, message)
     handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed

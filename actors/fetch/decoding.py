@@ -33,8 +33,8 @@ class BodyReader:
         self._body = bytearray()
         self._decoder = _decoder(names)
 
-    def feed(self, chunk: bytes) -> None:
-        """The next bytes off the wire.
+    def feed(self, chunk: bytes) -> int:
+        """The next bytes off the wire. Gives by how many the body grew.
 
         Raises:
             TooLarge, NotDecodable
@@ -42,8 +42,10 @@ class BodyReader:
         self._packed_left -= len(chunk)
         if self._packed_left < 0:
             raise TooLarge
+        before = len(self._body)
         for part in self._decoder.decode(chunk, self._max_bytes - len(self._body)):
             self._body += part
+        return len(self._body) - before
 
     def finish(self) -> bytes:
         """The whole body.

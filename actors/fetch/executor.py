@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 from yarl import URL
@@ -62,12 +62,15 @@ class Fetch:
         guard: Guard,
         settings: FetchSettings,
         fill: Fill = leave_as_written,
+        hold: Callable[[int], bool] = lambda _: True,
     ) -> None:
+        """`hold` is asked for each piece of the body, in bytes, whether it may be kept."""
         self._request = request
         self._guild_id = guild_id
         self._guard = guard
         self._settings = settings
         self._fill = fill
+        self._hold = hold
         self._url = request.url
         self._method = request.method
         self._headers = request.headers
@@ -137,7 +140,9 @@ class Fetch:
             if (response.content_length or 0) > limit:
                 raise TooLarge
             async for chunk in response.content.iter_any():
-                reader.feed(chunk)
+                if not self._hold(reader.feed(chunk)):
+                    response.close()
+                    raise FetchError(FetchCode.FAILED, "too much is being fetched at once; try again later")
             return reader.finish()
         except TooLarge:
             response.close()
@@ -195,17 +200,15 @@ def explained(exc: BaseException, host: str) -> FetchError:
             return FetchError(FetchCode.FAILED, f"{host} closed the connection before its answer was complete")
 
 
-async def within(
-    limit_ms: int, fetch: Fetch, session: aiohttp.ClientSession, limiter: asyncio.Semaphore
-) -> FetchResponse:
-    """Runs a fetch when it is its turn. The limit counts from the call: it includes the wait for a turn.
+async def within(limit_ms: int, answer: Awaitable[FetchResponse]) -> FetchResponse:
+    """Waits for an answer for so long; 0: as long as it takes.
 
     Raises:
         FetchError: TIMEOUT, or what `Fetch.run` raises.
     """
     try:
-        async with asyncio.timeout(limit_ms / 1000 or None), limiter:
-            return await fetch.run(session)
+        async with asyncio.timeout(limit_ms / 1000 or None):
+            return await answer
     except TimeoutError:
         raise FetchError(
             FetchCode.TIMEOUT, f"there was no complete answer within {limit_ms / 1000:g} s (fetch.timeout_ms)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -12,14 +13,17 @@ import aiohttp
 import orjson
 
 from flora.actors.bridge import AsyncBridge
+from flora.actors.fetch.budget import Budget
 from flora.actors.fetch.executor import KEEP_ALIVE_S, Fetch, Fill, leave_as_written, open_session, within
 from flora.actors.fetch.guard import Guard
-from flora.actors.fetch.request import FetchCode, FetchError, FetchRequest
+from flora.actors.fetch.request import FetchCode, FetchError, FetchRequest, FetchResponse
 from flora.actors.fetch.resolver import GuardedResolver, is_own_address
 from flora.messages.settings import FetchSettings
 
 log = logging.getLogger(__name__)
 
+HELD_BYTES = 256 * 1024 * 1024
+"""What all guilds of a worker may hold at once of what they fetched, see `Budget`."""
 MAX_WAITING = 100
 """Fetches of a guild that wait for their turn. More only make a queue that outlasts every deadline."""
 
@@ -41,12 +45,24 @@ class _Lane:
 
     session: aiohttp.ClientSession
     turns: asyncio.Semaphore
-    unfinished: int = 0
+    unfinished: int = 0  # waiting, running, or answered and not taken
     closing: asyncio.TimerHandle | None = None
 
 
+@dataclass(slots=True)
+class _Ticket:
+    """What one fetch holds until its answer is taken."""
+
+    guild_id: str
+    lane: _Lane
+    has_turn: bool = False
+    held_bytes: int = 0
+
+
 class Fetches:
-    """Starts and cancels fetches. `start`, `cancel` and `settle` are called on the worker's thread; everything else is on the loop.
+    """Starts and cancels fetches. `start`, `cancel`, `settle` and `taken` are called on the worker's thread, the rest is on the loop.
+
+    A fetch keeps its turn until the isolate has taken the answer: one that does not come to it cannot pile up answers here.
 
     The loop starts with the first fetch: a worker whose scripts never fetch pays for nothing.
     """
@@ -60,7 +76,10 @@ class Fetches:
         # Op ids begin anew in a rebuilt isolate, tickets do not: a late answer cannot be taken for another's.
         self._tickets = itertools.count(1)
         self._awaited: dict[int, tuple[int, int]] = {}  # ticket → (isolate, op id)
+        self._untaken: dict[int, deque[int]] = {}  # isolate → tickets of answers on their way into it, in order
         self._lanes: dict[str, _Lane] = {}
+        self._budget = Budget(HELD_BYTES)
+        self._open: dict[int, _Ticket] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
     # On the worker's thread
@@ -73,6 +92,8 @@ class Fetches:
 
     def cancel(self, key: int, op_ids: Iterable[int] | None = None) -> None:
         """Ends fetches of an isolate, by default all of them. Ids of other operations among them do no harm."""
+        if op_ids is None:
+            self.taken(key)
         if not self._awaited:
             return
         ids = None if op_ids is None else frozenset(op_ids)
@@ -85,7 +106,22 @@ class Fetches:
 
     def settle(self, done: FetchDone) -> tuple[int, int] | None:
         """Who waits for what the inbox brought, as (isolate, op id); None when nobody does any more."""
-        return self._awaited.pop(done.ticket, None)
+        owner = self._awaited.pop(done.ticket, None)
+        if owner is None:
+            self._bridge.call(self._release, done.ticket)
+        else:
+            self._untaken.setdefault(owner[0], deque()).append(done.ticket)
+        return owner
+
+    def taken(self, key: int, count: int | None = None) -> None:
+        """So many answers, oldest first, have gone into an isolate or are gone with it; by default all that were on their way."""
+        waiting = self._untaken.get(key)
+        if waiting is None:
+            return
+        for _ in range(len(waiting) if count is None else min(count, len(waiting))):
+            self._bridge.call(self._release, waiting.popleft())
+        if not waiting:
+            del self._untaken[key]
 
     # On the loop
 
@@ -104,6 +140,9 @@ class Fetches:
             done = await self._answer(ticket, guild_id, request)
         except FetchError as exc:
             done = _failed(ticket, exc)
+        except asyncio.CancelledError:
+            self._release(ticket)
+            raise
         except Exception:
             log.exception("a fetch failed in a way nobody thought of", extra={"action": "bug", "guild_id": guild_id})
             done = _failed(ticket, FetchError(FetchCode.FAILED, "internal error"))
@@ -112,13 +151,19 @@ class Fetches:
     async def _answer(self, ticket: int, guild_id: str, request: FetchRequest) -> FetchDone:
         if not self._settings.enabled:
             raise FetchError(FetchCode.BLOCKED, "fetch is switched off here (fetch.enabled)")
-        fetch = Fetch(request, guild_id, guard=self._guard, settings=self._settings, fill=self._fill)
-        lane = self._enter(guild_id)
-        try:
-            response = await within(self._settings.timeout_ms, fetch, lane.session, lane.turns)
-        finally:
-            self._leave(guild_id, lane)
+        opened = self._open[ticket] = _Ticket(guild_id, self._enter(guild_id))
+        response = await within(self._settings.timeout_ms, self._in_turn(opened, request))
         return FetchDone(ticket, ok=True, text=response.encoded(), received_bytes=len(response.body))
+
+    async def _in_turn(self, ticket: _Ticket, request: FetchRequest) -> FetchResponse:
+        def hold(size: int) -> bool:
+            ticket.held_bytes += size if (may := self._budget.take(ticket.guild_id, size)) else 0
+            return may
+
+        await ticket.lane.turns.acquire()
+        ticket.has_turn = True
+        fetch = Fetch(request, ticket.guild_id, guard=self._guard, settings=self._settings, fill=self._fill, hold=hold)
+        return await fetch.run(ticket.lane.session)
 
     # Turns
 
@@ -138,11 +183,19 @@ class Fetches:
         lane.unfinished += 1
         return lane
 
-    def _leave(self, guild_id: str, lane: _Lane) -> None:
+    def _release(self, number: int) -> None:
+        """Gives back what a fetch held; a second time does nothing."""
+        ticket = self._open.pop(number, None)
+        if ticket is None:
+            return
+        self._budget.give_back(ticket.guild_id, ticket.held_bytes)
+        lane = ticket.lane
+        if ticket.has_turn:
+            lane.turns.release()
         lane.unfinished -= 1
         if lane.unfinished == 0:
             loop = asyncio.get_running_loop()
-            lane.closing = loop.call_later(KEEP_ALIVE_S, lambda: loop.create_task(self._close_lane(guild_id)))
+            lane.closing = loop.call_later(KEEP_ALIVE_S, lambda: loop.create_task(self._close_lane(ticket.guild_id)))
 
     async def _close_lane(self, guild_id: str) -> None:
         lane = self._lanes.get(guild_id)

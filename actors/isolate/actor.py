@@ -60,8 +60,8 @@ class GuildIsolate(Actor):
                 session.run(events)
             case EngineSaid(generation=generation, output=output):
                 session.said(generation, output)
-            case OpsAnswered(results=results):
-                session.answered(results)
+            case OpsAnswered(results=results, fetched=fetched):
+                session.answered(results, fetched=fetched)
             case CheckDeadlines(now_s=now_s):
                 session.check(now_s)
             case LoadScript(script=script, source_map=source_map):

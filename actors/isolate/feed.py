@@ -18,12 +18,15 @@ class Feed:
     def __init__(self) -> None:
         self._answers: list[str] = []
         self._controls: list[list[Any]] = []
+        self._fetched = 0  # of the answers, those of fetches
+        self._fetches_gone = 0
 
     def __bool__(self) -> bool:
         return bool(self._answers or self._controls)
 
-    def answer(self, answer: Answer) -> None:
-        """An op has its result."""
+    def answer(self, answer: Answer, *, fetched: bool = False) -> None:
+        """An op has its result, or a fetch: those are counted, because they may be large."""
+        self._fetched += fetched
         op_id, ok, text = answer
         self._answers.append(f"[{op_id},{'true' if ok else 'false'},{text}]")
 
@@ -35,6 +38,13 @@ class Feed:
         """The isolate they were meant for is gone."""
         self._answers.clear()
         self._controls.clear()
+        self._fetches_gone += self._fetched
+        self._fetched = 0
+
+    def take_fetches_gone(self) -> int:
+        """How many answers of fetches have gone into the isolate, or with it, since the last call."""
+        gone, self._fetches_gone = self._fetches_gone, 0
+        return gone
 
     def text(self, events: Iterable[Event], now_ms: float) -> bytes:
         """One dispatch with everything in it; what waited is forgotten."""

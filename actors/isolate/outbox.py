@@ -17,6 +17,7 @@ class Outbox:
     done: list[tuple[int, str, int]] = field(default_factory=list)
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fetches: list[tuple[int, Any]] = field(default_factory=list)
+    fetches_taken: int = 0
     cancelled: list[int] = field(default_factory=list)
     logs: list[tuple[str, str, str]] = field(default_factory=list)
     handlers_changed: bool = False
@@ -27,7 +28,7 @@ class Outbox:
     @property
     def has_news(self) -> bool:
         """Whether a report has to go now."""
-        started = self.calls or self.fetches
+        started = self.calls or self.fetches or self.fetches_taken
         return bool(
             self.done or started or self.cancelled or self.logs or self.handlers_changed or self.rebuilt or self.lost
         )
@@ -44,6 +45,7 @@ class Outbox:
             done=tuple(self.done),
             calls=tuple(self.calls),
             fetches=tuple(self.fetches),
+            fetches_taken=self.fetches_taken,
             cancelled_ops=tuple(self.cancelled),
             logs=tuple(self.logs),
             handlers=tuple(handlers) if self.handlers_changed else None,

@@ -93,12 +93,14 @@ class IsolateSession:
         self._runs.add(events)
         self._pump()
 
-    def answered(self, results: Iterable[tuple[int, bool, str]]) -> None:
-        """Results of REST calls."""
+    def answered(self, results: Iterable[tuple[int, bool, str]], *, fetched: bool = False) -> None:
+        """Results of REST calls, or of fetches."""
         for result in results:
             answer = self._ops.answered(*result)
             if answer is not None:
-                self._feed.answer(answer)
+                self._feed.answer(answer, fetched=fetched)
+            elif fetched:
+                self._out.fetches_taken += 1
         self._pump()
 
     def said(self, generation: int, output: Output) -> None:
@@ -393,6 +395,7 @@ class IsolateSession:
 
     def _report_if_changed(self) -> None:
         out, busy = self._out, self._busy
+        out.fetches_taken += self._feed.take_fetches_gone()
         wake_in_s = None
         if out.wake_changed and self._wake_at_s is not None:
             wake_in_s = max(0.0, self._wake_at_s - time.monotonic())

@@ -134,7 +134,7 @@ async def fetch(site: Site) -> AsyncIterator[Callable[..., Awaitable[FetchRespon
         url = where if where.startswith("http") else site.url(where)
         more = {} if fill is None else {"fill": fill}
         asked = Fetch(FetchRequest(url, **request), "42", guard=guard, settings=settings, **more)
-        return await within(settings.timeout_ms, asked, session, asyncio.Semaphore(1))
+        return await within(settings.timeout_ms, asked.run(session))
 
     yield run
     for each in opened:

@@ -24,6 +24,7 @@ class Desk:
         self.bridge = AsyncBridge("fetch test")
         self.fetches = Fetches(self.bridge, FetchSettings(**{"allow": ("127.0.0.1",)} | settings))
         self.posted: list[FetchDone] = []
+        self.takes = True  # as an isolate does that comes to it
         self.done: dict[tuple[int, int], dict] = {}
 
     def look(self) -> bool:
@@ -34,6 +35,8 @@ class Desk:
             if owner is not None:
                 assert owner not in self.done
                 self.done[owner] = orjson.loads(item.text) | {"ok": item.ok}
+                if self.takes:
+                    self.fetches.taken(owner[0], 1)
         return True
 
     def has(self, count: int) -> bool:
@@ -167,3 +170,57 @@ async def test_given_a_guild_that_has_been_quiet_when_time_passes_then_its_conne
     d.fetches.start(1, "42", 1, FetchRequest(site.url("/echo")))
 
     await eventually.soon(lambda: d.has(1) and not d.fetches._lanes)
+
+
+async def test_given_an_isolate_that_takes_no_answers_when_it_fetches_on_then_its_turns_are_used_up(
+    desk, site, eventually
+):
+    d = desk(concurrency=2)
+    d.takes = False
+    for op_id in range(1, 6):
+        d.fetches.start(1, "42", op_id, FetchRequest(site.url("/echo")))
+
+    await eventually.soon(lambda: d.has(2))
+    d.fetches.start(2, "43", 1, FetchRequest(site.url("/echo")))
+    await eventually.soon(lambda: d.has(3))
+    assert len(site.seen) == 3, "two of the first guild, one of the other"
+
+    d.fetches.taken(1, 1)
+    await eventually.soon(lambda: d.has(4))
+    d.fetches.cancel(1)
+    await eventually.soon(lambda: not d.fetches._tasks and d.fetches._budget.held <= len(d.done[2, 1]["text"]))
+    assert len(d.done) == 4
+
+
+@pytest.mark.parametrize("path", ["/bytes/4000", "/bomb", "/status/204", "/slow"])
+async def test_given_fetches_of_every_outcome_when_they_are_over_then_nothing_is_held_any_more(
+    desk, site, eventually, path
+):
+    d = desk(max_response_bytes=5000, timeout_ms=200)
+    for op_id in range(1, 11):
+        d.fetches.start(1, "42", op_id, FetchRequest(site.url(path)))
+
+    await eventually.soon(lambda: d.has(10))
+
+    await eventually.soon(lambda: not d.fetches._open)
+    assert d.fetches._budget.held == 0
+    assert d.fetches._lanes["42"].unfinished == 0
+
+
+async def test_given_more_than_a_worker_may_hold_when_fetched_then_only_the_greedy_guild_is_refused(
+    desk, site, eventually, monkeypatch
+):
+    monkeypatch.setattr(service, "HELD_BYTES", 10_000)
+    d = desk()
+    d.takes = False
+    for op_id in (1, 2, 3):
+        d.fetches.start(1, "42", op_id, FetchRequest(site.url("/bytes/4000")))
+    await eventually.soon(lambda: d.has(3))
+
+    d.fetches.start(2, "43", 1, FetchRequest(site.url("/bytes/4000")))
+    await eventually.soon(lambda: d.has(4))
+
+    assert sorted(answer["ok"] for answer in d.done.values()) == [False, True, True, True]
+    assert d.done[2, 1]["ok"]
+    (refused,) = [answer for answer in d.done.values() if not answer["ok"]]
+    assert refused["message"].startswith("fetch failed: too much is being fetched at once")

@@ -36,6 +36,7 @@ class Bench:
         self.order: list[int] = []
         self.calls: list[tuple] = []
         self.fetches: list[tuple] = []
+        self.fetches_taken = 0
         self.logs: list[str] = []
         self.loaded: dict[int, IsolateLoaded] = {}
         self.closed: set[int] = set()
@@ -96,6 +97,7 @@ class Bench:
                 self.logs.extend(text for _, _, text in message.logs)
                 self.handlers = message.handlers or self.handlers
                 self.fetches.extend(message.fetches)
+                self.fetches_taken += message.fetches_taken
                 self.cancelled.extend(message.cancelled_ops)
                 self.rebuilt += message.rebuilt
                 self.lost = message.lost or self.lost
@@ -527,12 +529,31 @@ def test_given_a_script_that_fetches_when_it_is_answered_then_it_goes_on_with_th
     b.until(lambda: b.fetches)
     op_id, request = b.fetches[0]
     answer = {"url": "", "status": 201, "statusText": "", "headers": [], "redirected": False, "text": '{"a":1}'}
-    b.sessions[1].answered([(op_id, True, orjson.dumps(answer).decode())])
+    b.sessions[1].answered([(op_id, True, orjson.dumps(answer).decode())], fetched=True)
     b.until_done(1)
 
     assert (request.method, request.url, request.body) == ("POST", "https://a.example/x?q", "é".encode())
     assert dict(request.headers) == {"content-type": "text/plain;charset=UTF-8", "x-a": "1"}
     assert b.logs == ['201 {"a":1}']
+    assert b.fetches_taken == 1
+
+
+@pytest.mark.parametrize("ends", ["while (true) {}", "await new Promise((r) => setTimeout(r, 60_000))"])
+def test_given_answers_of_fetches_when_the_isolate_does_not_come_to_them_then_each_counts_as_taken_once(bench, ends):
+    b = bench()
+    b.deploy(
+        f"on('messageCreate', async () => {{ fetch('https://a.example'); fetch('https://a.example'); await 0; {ends} }})"
+    )
+    answer = '{"url":"","status":200,"statusText":"","headers":[],"redirected":false,"text":""}'
+
+    b.send(1, "x")
+    b.until(lambda: len(b.fetches) == 2 or b.rebuilt)
+    b.sessions[1].answered([(op_id, True, answer) for op_id, _ in b.fetches], fetched=True)
+    b.until_done(1)
+    b.sessions[1].answered([(99, True, answer)], fetched=True)
+    b.until(lambda: b.fetches_taken == len(b.fetches) + 1)
+
+    assert b.done == {1: Outcome.TIMED_OUT}
 
 
 def test_given_a_request_the_host_does_not_take_when_fetched_then_the_script_is_told_and_nothing_leaves(bench):
