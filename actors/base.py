@@ -169,7 +169,7 @@ class FloraActor(Actor):
         if handler is None:
             handler = getattr(self, f"receiveMsg_{kind.__name__}", None)
             if handler is None:
-                self._unknown(msg)
+                self._unknown(msg, sender)
                 return
             self._handlers[kind] = handler
         handler(msg, sender)
@@ -183,9 +183,12 @@ class FloraActor(Actor):
         if isinstance(msg, Request):
             self.reply_failed(msg, sender, exc)
 
-    def _unknown(self, msg: Any) -> None:
+    def _unknown(self, msg: Any, sender: Address) -> None:
         self.unknown_messages += 1
-        log.error("no handler for %s", type(msg).__name__, extra={"action": "unknown_message"})
+        kind = type(msg).__name__
+        log.error("no handler for %s", kind, extra={"action": "unknown_message"})
+        if isinstance(msg, Request):  # whoever asks need not wait for the end of a limit
+            self.reply_failed(msg, sender, BugError(f"{self.name} does not know {kind}"))
 
     def _settle(self, reply: Ok | Failed) -> None:
         asked = self._asked.pop(reply.req_id, None)

@@ -7,6 +7,7 @@ auth         who is calling                                 access        may th
 body, query  reading what was sent                          render        writing JSON
 log_streams  live log lines to many readers                 peers, ports  the way to the actors
 limits       every limit, with its reason                   lifecycle     draining
+labelled_metrics   numbers per worker and per guild
 home         what a browser gets at /                       boot          how far the system is while it starts
 """
 

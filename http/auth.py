@@ -79,8 +79,16 @@ def check_operator(request: web.Request, secret: str | None) -> None:
     given = bearer(request)
     if given is None:
         raise Unauthorized("Operator bearer token required")
-    if not hmac.compare_digest(given.encode(errors="surrogateescape"), secret.encode()):
+    if not is_operator(request, secret):
         raise Forbidden("Invalid operator token")
+
+
+def is_operator(request: web.Request, secret: str | None) -> bool:
+    """Whether the request has `Authorization: Bearer <api.operator_secret>`."""
+    given = bearer(request)
+    if not secret or given is None:
+        return False
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), secret.encode())
 
 
 def bearer(request: web.Request) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from flora.http.auth import authenticate, check_operator
+from flora.http.auth import authenticate, check_operator, is_operator
 from flora.http.deps import DEPS, IDENTITY
 from flora.http.errors import RequestTimedOut
 from flora.messages.errors import BadRequest
@@ -31,6 +31,7 @@ class Access(enum.Enum):
     USER = enum.auto()  # a session or an API token
     GUILD_ADMIN = enum.auto()  # one that may administer the guild in the path
     OPERATOR = enum.auto()  # the bearer of api.operator_secret
+    GUILD_ADMIN_OR_OPERATOR = enum.auto()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,8 @@ def _endpoint(route: Route) -> Handler:
 
 async def _admit(request: web.Request, access: Access) -> None:
     deps = request.app[DEPS]
+    if access is Access.GUILD_ADMIN_OR_OPERATOR:
+        access = Access.ANYBODY if is_operator(request, deps.operator_secret) else Access.GUILD_ADMIN
     if access is Access.OPERATOR:
         check_operator(request, deps.operator_secret)
     if access in {Access.USER, Access.GUILD_ADMIN}:

@@ -1,7 +1,7 @@
 """Where guilds run: router ↔ runtime, front-end → router, router ↔ deployer.
 
 Router → runtime   StartWorker → Ok | Failed (then PeersChanged names the new worker); StopWorker → Ok; ReplaceWorker.
-Front-end → router PlaceGuild → Ok | Failed; DescribeGuild → Ok | Failed; DescribeWorkers → Ok.
+Front-end → router PlaceGuild → Ok | Failed; DescribeGuild → Ok | Failed; DescribeGuilds, DescribeWorkers → Ok.
 Router → deployer  NotePlacement: to be remembered across restarts; ReadPlacements → Ok: what is remembered.
 """
 
@@ -73,6 +73,11 @@ class DescribeGuild(Request):
     """
 
     guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribeGuilds(Request):
+    """Ok.value: what DescribeGuild gives, of every guild that has a script, by id; heap_bytes is left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -253,8 +253,8 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
 
 def _fill_secrets(loading: _Loading, folder: Path, *, simulated: bool) -> None:
     # The cluster secret never leaves the machines that run flora, so it may be made here also for a real Discord;
-    # several machines must be given the same one.
-    names = ["cluster.secret", *(["secrets.master_key", "api.secret"] if simulated else [])]
+    # several machines must be given the same one. The operator's is for who may read the data folder.
+    names = ["cluster.secret", "api.operator_secret", *(["secrets.master_key", "api.secret"] if simulated else [])]
     for name in names:
         if name not in loading.found:
             loading.found[name] = _BY_NAME[name].parse(keep_secret(folder, name.replace(".", "_")))

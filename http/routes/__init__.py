@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from flora.http.routes import auth, deployments, health, logs, metrics
+from flora.http.routes import auth, deployments, guilds, health, logs, metrics, workers
 
-TABLES = (health.ROUTES, auth.ROUTES, deployments.ROUTES, logs.ROUTES, metrics.ROUTES)
+TABLES = (
+    health.ROUTES,
+    auth.ROUTES,
+    deployments.ROUTES,
+    guilds.ROUTES,
+    workers.ROUTES,
+    logs.ROUTES,
+    metrics.ROUTES,
+)

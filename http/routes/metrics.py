@@ -1,18 +1,27 @@
-"""`/api/metrics`: numbers for the operator, as Prometheus text and as JSON."""
+"""`/api/metrics`: numbers for the operator, as Prometheus text and as JSON. Those with labels: `labelled_metrics.py`."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiohttp import web
 
+from flora.http import labelled_metrics
 from flora.http.deps import DEPS, TRACE
+from flora.http.labelled_metrics import notable
+from flora.http.query import flag_parameter
 from flora.http.render import json_response
 from flora.http.routing import Access, Route
+from flora.messages.errors import FloraError
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import ReadMetrics
+from flora.messages.placement import DescribeGuilds, DescribeWorkers
+
+log = logging.getLogger("flora.api")
 
 
 class Metric(NamedTuple):
@@ -49,13 +58,35 @@ _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
 async def metrics_json(request: web.Request) -> web.Response:
-    """Every number by name."""
-    return json_response(await _read(request))
+    """Every number by name; with `detail=true` also `"workers"` and the notable `"guilds"`, as the routes of that name give them."""
+    if not flag_parameter(request, "detail"):
+        return json_response(await _read(request))
+    values, workers, guilds = await asyncio.gather(
+        _read(request), _described(request, DescribeWorkers), _described(request, DescribeGuilds)
+    )
+    return json_response({**values, "workers": workers, "guilds": notable(guilds)})
 
 
 async def metrics_text(request: web.Request) -> web.Response:
-    """Prometheus text."""
-    return web.Response(text=prometheus_text(await _read(request)), content_type="text/plain", charset="utf-8")
+    """Prometheus text: numbers of the whole system, then those with labels."""
+    values, workers, guilds = await asyncio.gather(
+        _read(request), _described(request, DescribeWorkers), _described(request, DescribeGuilds)
+    )
+    text = prometheus_text(values) + labelled_metrics.prometheus_text(workers, guilds)
+    return web.Response(text=text, content_type="text/plain", charset="utf-8")
+
+
+async def _described(request: web.Request, kind: type[DescribeWorkers | DescribeGuilds]) -> list[dict[str, Any]]:
+    """What the router says of workers or guilds; nothing when it does not in time: the plain numbers come all the same."""
+    deps = request.app[DEPS]
+    try:
+        found: list[dict[str, Any]] = await deps.peers.ask(
+            "router", kind(req_id=ReqId(""), trace=request[TRACE]), deps.limits.lookup_s
+        )
+    except FloraError as exc:
+        log.warning("metrics without %s: %s", kind.__name__, exc, extra={"action": "metrics_partial"})
+        return []
+    return found
 
 
 def prometheus_text(values: Mapping[str, float]) -> str:

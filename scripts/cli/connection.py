@@ -61,6 +61,11 @@ class ApiClient:
         with self._open("POST", path, limit_s, headers, data) as response:
             return self._json(response)
 
+    def put_json(self, path: str, body: Any, limit_s: float) -> Any:
+        headers = {"Content-Type": "application/json"}
+        with self._open("PUT", path, limit_s, headers, json.dumps(body).encode()) as response:
+            return self._json(response)
+
     def stream(self, path: str, query: Mapping[str, str], last_event_id: str | None) -> Iterator[str]:
         """Lines of an event stream, until it ends or breaks."""
         headers = {"Accept": "text/event-stream"}

@@ -25,7 +25,7 @@ def run(args: Args) -> int:
     if not (args.ready or args.json):
         print(safe(health))
         return 0
-    state = _ready(client)
+    state = readiness(client)
     if args.json:
         print_json({"health": health, **state})
     elif state["ready"]:
@@ -35,11 +35,13 @@ def run(args: Args) -> int:
     return 1 if args.ready and not state["ready"] else 0
 
 
-def _ready(client: Any) -> dict[str, Any]:
+def readiness(client: Any) -> dict[str, Any]:
+    """What GET /api/ready says, whatever its status: {"ready", "stage"}, and "progress" while it starts."""
     try:
         state: dict[str, Any] = client.get_json("/ready")
     except ApiError as error:
         if error.status != 503:
             raise
-        return {"ready": False, "stage": str(error.details.get("stage") or error)}
+        more = {"progress": error.details["progress"]} if isinstance(error.details.get("progress"), dict) else {}
+        return {"ready": False, "stage": str(error.details.get("stage") or error), **more}
     return state

@@ -2,6 +2,7 @@
 
     arguments      options that several commands share, and usage errors with a suggestion
     connection     which API, which token (flags, environment, cli.json), and the HTTP client
+    as_operator    the same as the operator of this host
     user_config    cli.json                        output        tables, colours, progress
     project        flora.config.*, entry and root  sources       the files that make up a project
     ignore         .gitignore and .ignore          event_stream  server-sent events
@@ -19,12 +20,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from flora.scripts.cli import deploy, get, health, login, logs, tokens, up
+from flora.scripts.cli import deploy, get, health, login, logs, place, status, tokens, up, workers
 from flora.scripts.cli import list as listing
 from flora.scripts.cli.arguments import Parser, parse
 from flora.scripts.cli.errors import CliError
 
-COMMANDS = (up, login, deploy, get, listing, logs, health, tokens)
+COMMANDS = (up, login, deploy, get, listing, logs, status, workers, place, health, tokens)
 INTERRUPTED = 130
 
 

@@ -57,6 +57,18 @@ def size(count: int) -> str:
     return f"{value:.1f} {units[-1]}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds for a person: `350 ms`, `2.5 s`, `3 min 20 s`, `5 h 12 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 file`, `2 files`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from flora.messages.settings import Settings
 
 MAX_LABEL_CHARS = 100
-_UNUSED_SECRETS = {"API_SECRET": "-" * 32, "SECRETS_MASTER_KEY": "0" * 64, "CLUSTER_SECRET": "-" * 32}
+_UNUSED_SECRETS = {
+    "API_SECRET": "-" * 32,
+    "SECRETS_MASTER_KEY": "0" * 64,
+    "CLUSTER_SECRET": "-" * 32,
+    "API_OPERATOR_SECRET": "-",
+}
 
 
 def add_to(parser: Parser) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from flora.http.routes.metrics import METRICS, prometheus_text
 from flora.messages.lifecycle import ReadMetrics
+from flora.messages.placement import DescribeGuilds, DescribeWorkers
 
 SECRET = "operator-secret-for-tests"
 
@@ -27,6 +28,7 @@ def test_numbers_nobody_named_are_still_shown_if_their_name_can_be() -> None:
 @pytest.mark.service
 async def test_metrics_come_as_text_and_as_json(host: Any) -> None:
     host.system.answers[ReadMetrics] = lambda _: {"isolate_count": 4, "avg_latency_us": 1.25, "note": "no number"}
+    host.system.answers[DescribeWorkers] = host.system.answers[DescribeGuilds] = lambda _: []
 
     text = await host.get("/api/metrics", token=SECRET)
     values = await host.get("/api/metrics/json", token=SECRET)

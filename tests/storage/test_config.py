@@ -178,7 +178,8 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
         ("RUST_LOG", "warn, flora::runtime=debug,other", lambda s: s.log_level, "warn,flora::runtime=debug,other"),
         ("SECRETS_MASTER_KEY", "k" * 32, lambda s: s.secrets.master_key, b"k" * 32),
         ("SECRETS_MASTER_KEY", "0f" * 32, lambda s: s.secrets.master_key, b"\x0f" * 32),
-        ("API_OPERATOR_SECRET", "", lambda s: s.api.operator_secret, None),
+        ("API_OPERATOR_SECRET", "", lambda s: len(s.api.operator_secret), 64),
+        ("API_OPERATOR_SECRET", "mine", lambda s: s.api.operator_secret, "mine"),
         ("DISCORD_INTENTS", "Guilds, guild_messages", lambda s: s.discord.intents, ("guilds", "guild_messages")),
         ("CACHE_URL", "unix:///run/v.sock?db=1", lambda s: s.cache.url, "unix:///run/v.sock?db=1"),
         ("FETCH_TIMEOUT_MS", "0", lambda s: s.fetch.timeout_ms, 0),
@@ -240,7 +241,9 @@ def test_given_two_loads_when_secrets_were_made_then_they_stay_the_same_and_priv
     assert first == second
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
-    assert sorted(file.name for file in folder.iterdir()) == ["api_secret", "cluster_secret", "secrets_master_key"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        *("api_operator_secret", "api_secret", "cluster_secret", "secrets_master_key")
+    ]
 
 
 def test_given_many_starts_at_once_when_a_secret_is_made_then_all_get_the_same_one(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ async def start_api(system: FakeSystem, port: int = 0) -> Api:
         identity=(BearerTokens(FakeTokens()),),
         access=GuildAccess(peers),
         log_streams=LogStreams(peers),
+        operator_secret="operator-secret-for-tests",
     )
     server = ApiServer(deps)
     listening = await server.start("127.0.0.1", port)

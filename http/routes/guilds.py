@@ -1,0 +1,50 @@
+"""`/api/guilds`: how guilds are, and where an operator wants them to run."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from flora.http.body import read_json_object
+from flora.http.deps import DEPS, TRACE
+from flora.http.errors import UnprocessableBody
+from flora.http.render import json_response
+from flora.http.routing import Access, Route, guild_id_of
+from flora.messages.ids import ReqId
+from flora.messages.placement import DescribeGuild, DescribeGuilds, PlaceGuild, Placement
+
+PLACE_LIMIT_S = 90.0
+"""A dedicated worker is started and the script loaded there, by limits of their own that are shorter."""
+
+CHOICES = (Placement.SHARED, Placement.DEDICATED)  # the third one is not for people to choose
+
+
+async def guild_status(request: web.Request) -> web.Response:
+    """One guild: worker, placement, state with its reason, what waits, what it uses. Shape: `DescribeGuild`."""
+    deps = request.app[DEPS]
+    message = DescribeGuild(req_id=ReqId(""), trace=request[TRACE], guild_id=guild_id_of(request))
+    return json_response(await deps.peers.ask("router", message, deps.limits.peer_s))
+
+
+async def all_statuses(request: web.Request) -> web.Response:
+    """The same for every guild that has a script, in order of their ids."""
+    deps = request.app[DEPS]
+    message = DescribeGuilds(req_id=ReqId(""), trace=request[TRACE])
+    return json_response(await deps.peers.ask("router", message, deps.limits.peer_s))
+
+
+async def place_guild(request: web.Request) -> web.Response:
+    """Runs a guild there from now on, `{"placement": "shared" | "dedicated"}`; answers with its status when it does."""
+    guild_id = guild_id_of(request)
+    wanted = (await read_json_object(request)).get("placement")
+    if wanted not in CHOICES:
+        listed = " or ".join(CHOICES)
+        raise UnprocessableBody(f"`placement` must be {listed}", field="placement")
+    message = PlaceGuild(req_id=ReqId(""), trace=request[TRACE], guild_id=guild_id, placement=Placement(wanted))
+    return json_response(await request.app[DEPS].peers.ask("router", message, PLACE_LIMIT_S))
+
+
+ROUTES = (
+    Route(method="GET", path="/guilds/status", handler=all_statuses, access=Access.OPERATOR),
+    Route(method="GET", path="/guilds/{guild_id}/status", handler=guild_status, access=Access.GUILD_ADMIN_OR_OPERATOR),
+    Route(method="PUT", path="/guilds/{guild_id}/placement", handler=place_guild, access=Access.OPERATOR, timed=False),
+)
