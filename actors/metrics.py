@@ -28,6 +28,8 @@ class WorkerCounters:
     isolate_restarts: int = 0
     isolate_rebuilds: int = 0
     runtime_restarts: int = 1  # one per start of a worker
+    memory_kills: int = 0  # isolates ended because the worker's memory was used up
+    rss_bytes: int = 0  # resident memory at the moment of the question
     rest_calls: int = 0
     fetches: int = 0
     fetches_refused: int = 0  # by a rule of this host

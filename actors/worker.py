@@ -18,10 +18,12 @@ from flora.actors.fetch.service import FetchDone, Fetches
 from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.cores import pin_process, usable_cores
 from flora.actors.isolate.host import IsolateHost
+from flora.actors.isolate.memory_watch import EndIsolate, GiveUp, MemoryGuard, resident_bytes
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
 from flora.actors.os_limits import apply_to_dedicated_worker, apply_to_worker
+from flora.actors.worker_exits import GAVE_UP, write_cause
 from flora.messages.base import Address, Failed
 from flora.messages.dispatch import (
     CronTick,
@@ -38,6 +40,7 @@ from flora.messages.isolate import (
     BootIsolate,
     CheckDeadlines,
     CloseIsolate,
+    EndForMemory,
     EngineSaid,
     IsolateClosed,
     IsolateLoaded,
@@ -58,7 +61,6 @@ REPORT_ROWS = 64
 BUSY_CALLS = 32  # so many REST calls under way are a queue already
 BUSY_HOLD_S = 0.005
 MAX_FRAME_ROWS = 1024
-BUFFER_MB = 64  # typed arrays of an isolate
 DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
 
 DONE, SUBSCRIBED, LOST = range(3)
@@ -121,6 +123,8 @@ class Worker(FloraActor):
         recorder = msg.settings.data_dir / "run" / f"worker-{msg.worker_id}-{self.incarnation}.recorder"
         self._host = IsolateHost(msg.settings, recorder)
         limit_process(msg)
+        runtime = msg.settings.runtime
+        self._memory = MemoryGuard(runtime.max_worker_memory_mb, runtime.max_workers)
         self.watch(self._host.fileno())
         self._fetches = Fetches(self.bridge, msg.settings.fetch)
         # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
@@ -402,6 +406,8 @@ class Worker(FloraActor):
 
     def receiveMsg_CronTick(self, msg: CronTick, sender: Address) -> None:
         """Once a second; a safety net for the deadline sweep."""
+        if not self._sweeping:
+            self._watch_memory(time.monotonic())
         self._keep_sweeping()
 
     def _keep_sweeping(self) -> None:
@@ -411,7 +417,9 @@ class Worker(FloraActor):
 
     def _sweep(self) -> None:
         self._sweeping = False
-        check = CheckDeadlines(now_s=time.monotonic())
+        now_s = time.monotonic()
+        self._watch_memory(now_s)
+        check = CheckDeadlines(now_s=now_s)
         for key in tuple(self._active):
             resident = self._residents.get(key)
             if resident is None:
@@ -419,10 +427,26 @@ class Worker(FloraActor):
             else:
                 self._local.tell(resident.address, check)
 
+    def _watch_memory(self, now_s: float) -> None:
+        match self._memory.look(now_s, self._host.memory_uses()):
+            case EndIsolate(number=number) as verdict:
+                why = self._memory.why(verdict)
+                resident = self._residents.get(self._host.key_of(number) or 0)
+                if resident is not None:
+                    log.error("%s", why, extra={"action": "memory_kill", "guild_id": resident.guild_id})
+                    self.counters.memory_kills += 1
+                    self._local.tell(resident.address, EndForMemory(why=why))
+            case GiveUp(guilty=guilty) as verdict:
+                why = self._memory.why_give_up(verdict)
+                log.error("the worker ends itself: %s", why, extra={"action": "memory_give_up"})
+                write_cause(self._host.recorder_path, why, guilty)
+                os._exit(GAVE_UP)
+
     # Metrics, logs, end
 
     def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
         """Counters of this process."""
+        self.counters.rss_bytes = resident_bytes() or 0
         self.reply_ok(msg, sender, self.counters.snapshot())
 
     def receiveMsg_LogAck(self, msg: LogAck, sender: Address) -> None:
@@ -509,7 +533,7 @@ def limit_process(start: Start) -> None:
     """Has the operating system hold this process to what it needs; V8 is initialised."""
     facts = apply_to_worker()
     if start.dedicated_to is not None:
-        facts |= apply_to_dedicated_worker(start.settings.runtime.max_heap_mb, BUFFER_MB)
+        facts |= apply_to_dedicated_worker(start.settings.runtime.max_heap_mb, start.settings.runtime.max_buffer_mb)
     log.info("limits of the process: %s", facts, extra={"action": "os_limits"})
 
 

@@ -71,6 +71,13 @@ class CheckDeadlines(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndForMemory(Message):
+    """The worker has too much memory in use, and this isolate is the reason: end what runs and make the isolate anew."""
+
+    why: str  # for the guild's log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseIsolate(Message):
     """Finish what runs within the limit (0: at once), then close. Answered by IsolateClosed."""
 

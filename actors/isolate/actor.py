@@ -13,6 +13,7 @@ from flora.messages.isolate import (
     BootIsolate,
     CheckDeadlines,
     CloseIsolate,
+    EndForMemory,
     EngineSaid,
     LoadScript,
     OpsAnswered,
@@ -66,6 +67,8 @@ class GuildIsolate(Actor):
                 session.check(now_s)
             case LoadScript(script=script, source_map=source_map):
                 session.load(script, source_map)
+            case EndForMemory(why=why):
+                session.end_for_memory(why)
             case CloseIsolate(limit_s=limit_s):
                 session.close(limit_s)
             case _:

@@ -7,7 +7,8 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from flora.actors.isolate.engine import Engine, Isolate, Output
+from flora.actors.isolate.engine import Engine, Isolate, Output, State
+from flora.actors.isolate.memory_watch import Use
 from flora.actors.isolate.opening import IsolateSpec
 from flora.actors.sdk_files import sdk_text
 from flora.messages.settings import Settings
@@ -88,6 +89,26 @@ class IsolateHost:
     def _on_output(self, isolate: Isolate, output: Output) -> None:
         key, generation = self._owners[isolate.number]
         self._said.append((key, generation, output))
+
+    def memory_uses(self) -> list[Use]:
+        """Every isolate that is not closed, for the memory watch."""
+        return [
+            Use(
+                number=isolate.number,
+                guild_id=isolate.spec.name,
+                buffer_bytes=isolate.buffer_bytes,
+                busy_since_s=isolate.busy_since if isolate.state is State.BUSY else None,
+                round_trips=isolate.round_trips,
+                closing=isolate.state not in (State.IDLE, State.BUSY),
+            )
+            for isolate in self._engine.isolates
+            if isolate.state is not State.OPENING
+        ]
+
+    def key_of(self, number: int) -> int | None:
+        """The key under which this isolate was opened."""
+        owner = self._owners.get(number)
+        return None if owner is None else owner[0]
 
     def collect(self) -> list[Said]:
         """What isolates said since the last call."""

@@ -40,6 +40,7 @@ class Isolate:
         self.state = State.OPENING
         self.round_trips = 0  # how many were begun
         self.busy_since = 0.0  # time.monotonic() when the round trip under way began
+        self.buffer_bytes = 0  # what it holds in typed arrays, as it said last
         self._engine = engine
         self._v8 = engine.v8
         self._port = engine.port

@@ -141,6 +141,13 @@ class IsolateSession:
         elif limit_s <= 0 or not busy:
             self._end_isolate()
 
+    def end_for_memory(self, why: str) -> None:
+        """The worker has too little memory, and this isolate too much of it."""
+        if self._phase is Phase.LOADING:
+            self._load_failed(HeapExhausted.code, why)
+        elif self._phase in (Phase.SERVING, Phase.CLOSING):
+            self._rebuild(Outcome.OUT_OF_MEMORY, why)
+
     def broken(self) -> None:
         """A bug of ours left this session in an unknown state: the isolate is made anew."""
         with suppress(BugError):
@@ -252,8 +259,10 @@ class IsolateSession:
         if extracted is not None and self._phase is Phase.LOADING:
             self._extracted(extracted)
         held = output.get("b")
-        if held is not None and self._buffers.note(held) and isolate.idle:
-            isolate.relieve()
+        if held is not None:
+            isolate.buffer_bytes = held
+            if self._buffers.note(held) and isolate.idle:
+                isolate.relieve()
 
     def _start_op(self, op_id: int, name: str, args: list[Any]) -> None:
         result = self._ops.request(op_id, name, args)

@@ -38,6 +38,10 @@ METRICS: Mapping[str, Metric] = {
     "dispatch_errors": Metric("flora_dispatch_errors_total", "counter", "Dispatches that failed."),
     "timeout_errors": Metric("flora_timeout_errors_total", "counter", "Dispatches ended at their time limit."),
     "oom_errors": Metric("flora_oom_errors_total", "counter", "Dispatches ended at their heap limit."),
+    "memory_kills": Metric(
+        "flora_memory_kills_total", "counter", "Isolates ended because their worker's memory was used up."
+    ),
+    "rss_bytes": Metric("flora_rss_bytes", "gauge", "Resident memory of all workers together, in bytes."),
     "isolate_restarts": Metric("flora_isolate_restarts_total", "counter", "Isolates built again."),
     "runtime_restarts": Metric("flora_runtime_restarts_total", "counter", "Workers started again."),
     "fetches": Metric("flora_fetches_total", "counter", "Fetches that scripts started."),

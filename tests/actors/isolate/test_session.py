@@ -611,3 +611,34 @@ def test_given_a_script_that_names_nothing_of_fetch_when_loaded_then_its_isolate
 )
 def test_given_a_script_when_looked_at_then_whole_names_count(script, uses):
     assert uses_fetch(script) is uses
+
+
+@pytest.mark.scenario("T33")
+def test_given_a_worker_short_of_memory_when_a_guilty_isolate_is_ended_then_it_is_rebuilt_and_the_author_told(bench):
+    b = bench(dispatch_timeout_s=30)
+    b.deploy(
+        "on('messageCreate', async (c) => { if (c.msg.content === 'hang') await new Promise(() => setTimeout(() => {}, 1e6)) })"
+    )
+    b.send(1, "hang")
+    b.until(lambda: any(use.round_trips > 2 and use.busy_since_s is None for use in b.host.memory_uses()))
+
+    b.sessions[1].end_for_memory("out of memory: the limit is 512 MB")
+    b.send(2, "x")
+    b.until_done(1, 2)
+
+    assert b.done == {1: Outcome.OUT_OF_MEMORY, 2: Outcome.OK}
+    assert b.rebuilt == 1
+    assert any("out of memory: the limit is 512 MB" in line for line in b.logs)
+
+
+def test_given_a_script_that_loads_when_the_worker_is_short_of_memory_then_the_load_fails_with_that(bench):
+    b = bench(load_timeout_s=5)
+    session = b.sessions[1] = IsolateSession(1, "55", b.host)
+    session.load(ENDLESS, None)
+    b.until(lambda: any(use.round_trips > 1 for use in b.host.memory_uses()))
+
+    session.end_for_memory("out of memory: the limit is 512 MB")
+    b.until(lambda: 1 in b.loaded)
+
+    assert b.loaded[1].code == "OUT_OF_MEMORY"
+    assert "512 MB" in b.loaded[1].error
