@@ -466,7 +466,8 @@ class Worker(FloraActor):
 
     def on_stop(self) -> None:
         """V8 threads would hang the interpreter's exit; nothing here needs it."""
-        self._host.close_all(0.3)
+        if hasattr(self, "_host"):  # else the start was refused
+            self._host.close_all(0.3)
         os._exit(0)
 
     def flush(self) -> None:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
 import pytest
+
+from flora.scripts.cli.tokens import _embedded_url
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(60)]
 
@@ -120,3 +128,98 @@ def test_given_a_guild_with_an_outage_then_its_script_goes_on(flora):
     flora.sim("POST", f"/sim/guilds/{guild.id}/available")
 
     assert guild.ask_until_answered("two", within_s=10) != "1", "it kept its memory"
+
+
+# Stored and running script agree in the end
+
+
+def _revisions(flora, guild) -> list[tuple[str, str]]:
+    """(status, source) of a guild's revisions, oldest first."""
+    with psycopg.connect(_embedded_url(flora.folder / "data")) as connection:
+        return connection.execute(
+            "SELECT status, deploy_source FROM deployment_revisions WHERE guild_id = %s ORDER BY deployed_at",
+            (guild.id,),
+        ).fetchall()
+
+
+def _stored(flora, guild) -> str:
+    with psycopg.connect(_embedded_url(flora.folder / "data")) as connection:
+        row = connection.execute("SELECT bundle FROM deployments WHERE guild_id = %s", (guild.id,)).fetchone()
+        assert row is not None
+        return str(row[0])
+
+
+def _deploy_and_hang_up(flora, guild, script: str) -> None:
+    """Sends a deploy and goes away before it is answered."""
+    body = json.dumps({"entry": "main.js", "bundle": script}).encode()
+    headers = {"Authorization": f"Bearer {flora.token}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{flora.url}/api/deployments/{guild.id}", body, headers)
+    with pytest.raises(TimeoutError):
+        urllib.request.urlopen(request, timeout=0.5)
+
+
+@pytest.mark.scenario("T21")
+@pytest.mark.parametrize("ending", ["", "throw new Error('too late')"])
+def test_given_a_caller_who_stops_waiting_for_a_slow_deploy_then_it_comes_to_one_end_all_the_same(
+    flora, wait_for, ending
+):
+    guild = flora.new_guild()
+    guild.deploy(ECHO % "v1")
+    before = len(_revisions(flora, guild))
+    slow = f"await new Promise((done) => setTimeout(done, 2500))\n{ending}\n" + ECHO % "v2"
+
+    _deploy_and_hang_up(flora, guild, slow)
+
+    assert guild.ask("meanwhile") == "v1 meanwhile"
+    wait_for(lambda: len(_revisions(flora, guild)) == before + 1, 15, "the deploy has no end")
+    assert _revisions(flora, guild)[-1] == ("failed" if ending else "success", "unknown")
+    assert _stored(flora, guild) == (ECHO % "v1" if ending else slow)
+    assert guild.ask("and now") == ("v1 and now" if ending else "v2 and now")
+
+
+@contextmanager
+def _refusing_database(flora, guild) -> Iterator[None]:
+    """The transaction's second statement fails for this guild."""
+    with psycopg.connect(_embedded_url(flora.folder / "data"), autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+            f"IF NEW.guild_id = '{guild.id}' THEN RAISE 'disk is sad'; END IF; RETURN NEW; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON deployments FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+        try:
+            yield
+        finally:
+            connection.execute("DROP TRIGGER refuse ON deployments")
+            connection.execute("DROP FUNCTION refuse")
+
+
+@pytest.mark.scenario("T24b")
+def test_given_a_database_that_refuses_the_transaction_then_the_caller_gets_500_and_the_previous_script_answers(
+    flora, refused
+):
+    guild = flora.new_guild()
+    guild.deploy(ECHO % "v1")
+    before = _revisions(flora, guild)
+
+    with _refusing_database(flora, guild), pytest.raises(refused) as caught:
+        guild.deploy(ECHO % "v2")
+
+    assert (caught.value.status, caught.value.body["code"]) == (500, "STORAGE_ERROR")
+    assert "disk is sad" not in caught.value.message
+    assert guild.ask("still") == "v1 still"
+    assert (_stored(flora, guild), _revisions(flora, guild)) == (ECHO % "v1", before)
+    guild.deploy(ECHO % "v3")
+    assert guild.ask("now") == "v3 now"
+
+
+@pytest.mark.scenario("T24")
+def test_given_guilds_that_are_announced_by_ready_and_by_guild_create_then_each_has_one_starter(flora, wait_for):
+    first, new = flora.first_guild(), flora.new_guild()
+
+    flora.sim("POST", "/sim/sessions/disconnect", {"mode": "invalid"})  # READY and every GUILD_CREATE once more
+
+    assert new.ask_until_answered("!ping", within_s=20) == "Pong!"
+    for guild in (first, new):
+        assert [kept for kept in _revisions(flora, guild) if kept[1] == "bootstrap"] == [("success", "bootstrap")]
