@@ -24,6 +24,10 @@ class EventBook:
         if unfinished is not None:
             unfinished.discard(seq)
 
+    def gave_up(self, guild_id: str) -> None:
+        """What is not done of this guild's will be done elsewhere."""
+        self._unfinished.pop(guild_id, None)
+
     def received(self) -> tuple[tuple[str, int], ...]:
         """(guild id, highest number), also of guilds that are elsewhere by now."""
         return tuple(self._received.items())

@@ -14,7 +14,7 @@ Frames are numbered, so that one delivered twice is handled once; an epoch tells
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -94,9 +94,20 @@ class Link(Generic[T]):
         """Queues rows in order."""
         self._waiting.extend(rows)
 
-    def poll(self) -> Batch[T] | None:
-        """The next frame to send now, or None. Call until it gives None after every change."""
-        if self._waiting and not self.full:
+    def withdraw(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Takes rows back that have not been sent."""
+        gone = [row for row in self._waiting if unwanted(row)]
+        if gone:
+            self._waiting = deque(row for row in self._waiting if not unwanted(row))
+        return gone
+
+    def poll(self, *, even_empty: bool = False) -> Batch[T] | None:
+        """The next frame to send now, or None. Call until it gives None after every change.
+
+        Args:
+            even_empty: There is something to say beside the rows.
+        """
+        if (self._waiting or even_empty) and not self.full:
             self._sent += 1
             batch = Batch(self._sent, self._received, self._next_rows())
             self._under_way.append(batch)

@@ -30,11 +30,17 @@ class WorkerCounters:
     runtime_restarts: int = 1  # one per start of a worker
     memory_kills: int = 0  # isolates ended because the worker's memory was used up
     rss_bytes: int = 0  # resident memory at the moment of the question
+    isolates_wedged: int = 0
     rest_calls: int = 0
     fetches: int = 0
     fetches_refused: int = 0  # by a rule of this host
     fetches_failed: int = 0  # for any other reason
     fetched_bytes: int = 0  # bodies, unpacked
+    ops_refused: int = 0
+    timers_refused: int = 0
+    log_lines_dropped: int = 0
+    guild_throttled: int = 0  # times a guild used up its processor budget
+    guild_cpu_us: int = 0  # of all guilds
     latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
 
     def succeeded(self, elapsed_us: int) -> None:

@@ -45,12 +45,15 @@ from flora.messages.isolate import (
     IsolateClosed,
     IsolateLoaded,
     IsolateReport,
+    IsolateUsage,
     LoadScript,
     OpsAnswered,
+    ReadUsage,
     RunEvents,
 )
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
+from flora.messages.placement import ReadGuildUsage
 from flora.messages.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -63,9 +66,12 @@ BUSY_HOLD_S = 0.005
 MAX_FRAME_ROWS = 1024
 DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
 
-DONE, SUBSCRIBED, LOST = range(3)
+REPLACED_LIMIT_S = 30.0  # for what runs in an isolate that was replaced, where a dispatch has no limit of its own
+WEDGE_PATIENCE_S = 20.0  # so long an isolate that serves nobody may take to end before anybody is told
+
+DONE, SUBSCRIBED, LOST, WEDGED = range(4)
 ReportRow = tuple[Any, ...]
-"""(DONE, seq, guild id, outcome) | (SUBSCRIBED, guild id, names) | (LOST, guild id, why)"""
+"""(DONE, seq, guild id, outcome) | (SUBSCRIBED, guild id, names) | (LOST, guild id, why) | (WEDGED, guild id, why; "": over)"""
 
 
 @dataclass(slots=True)
@@ -85,11 +91,13 @@ class Resident:
 class Worker(FloraActor):
     """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
 
-    Receives   DispatchFrame, LoadIsolate, UnloadIsolate (router), RestResultsFrame (gateway), CronTick (cron), ReadMetrics
+    Receives   DispatchFrame, LoadIsolate, UnloadIsolate (router), RestResultsFrame (gateway), CronTick (cron), ReadMetrics,
+               ReadGuildUsage (router)
     Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book); to its isolates, in its local actor system,
                what messages/isolate.py lists
     State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder
-    Supervises its isolates: each ends its own runs, asked by the deadline sweep; one that cannot be rebuilt is reported lost.
+    Supervises its isolates: each ends its own runs, asked by the deadline sweep; one that cannot be rebuilt is reported lost,
+               one that does not end wedged.
     Fails      dies: the router reads the flight recorder and has the guilds loaded again.
     """
 
@@ -99,6 +107,9 @@ class Worker(FloraActor):
         super().__init__()
         self._residents: dict[int, Resident] = {}
         self._serving: dict[str, Resident] = {}
+        self._wedged: dict[int, tuple[str, str]] = {}  # isolates that do not end: (guild, why), as reported
+        self._abandoned: set[str] = set()  # guilds of those; their events are no longer ours
+        self._usage: dict[str, dict[str, Any]] = {}  # answers to the question that is being asked
         self._active: set[int] = set()  # isolates in which something runs or loads
         self._next_key = 1
         self._next_call = 1
@@ -134,6 +145,7 @@ class Worker(FloraActor):
         return DEFERRED
 
     def _build(self, guild_id: str, request: LoadIsolate | None, asker: Address | None) -> None:
+        self._abandoned.discard(guild_id)
         key = self._next_key
         self._next_key += 1
         resident = Resident(key, guild_id, self._local.createActor(GuildIsolate), request, asker)
@@ -152,6 +164,8 @@ class Worker(FloraActor):
             self._router.take_back()
             self._give_up_loads()
             self.send(peers.router, self._report_to_new_router())
+            self._router.offer_all((WEDGED, guild_id, why) for guild_id, why in self._wedged.values())
+            self._must_report = True
         if peers.gateway != self.peers.gateway and peers.gateway is not None:
             self._fail_calls()
         if peers.log_book != self.peers.log_book and (again := self._logs.moved(peers.log_book)) is not None:
@@ -207,7 +221,9 @@ class Worker(FloraActor):
         for guild_id, events in by_guild.items():
             self._book.took(guild_id, [event[0] for event in events])
             owner = self._serving.get(guild_id)
-            if owner is None:
+            if owner is None and guild_id in self._abandoned:
+                self._book.gave_up(guild_id)  # the router has been told, and sends them elsewhere
+            elif owner is None:
                 for seq, _, _ in events:
                     self._report_done(seq, guild_id, Outcome.NO_ISOLATE)
             else:
@@ -264,6 +280,8 @@ class Worker(FloraActor):
                     self._loaded(message)
                 case IsolateClosed():
                     self._closed(message)
+                case IsolateUsage():
+                    self._usage[self._residents[message.key].guild_id] = message.usage
                 case _:
                     log.error("unexpected message of an isolate: %r", message)
 
@@ -289,7 +307,20 @@ class Worker(FloraActor):
             self._fetches.taken(resident.key, report.fetches_taken)
         for level, target, text in report.logs:
             self._logs.line(level, guild_id, text, target)
+        for counter, by in report.counted:
+            setattr(self.counters, counter, getattr(self.counters, counter) + by)
+        if report.unstarted:
+            self._pass_on(resident, report.unstarted)
         self._note_state(resident, report)
+
+    def _pass_on(self, resident: Resident, events: tuple[tuple[int, str, str], ...]) -> None:
+        """Events that an isolate had not begun go to the one that took its place."""
+        heir = self._serving.get(resident.guild_id)
+        if heir is not None and heir is not resident:
+            self._run(heir, list(events))
+        elif resident.guild_id:
+            for seq, _, _ in events:
+                self._report_done(seq, resident.guild_id, Outcome.DIED)
 
     def _report_done(self, seq: int, guild_id: str, outcome: str) -> None:
         """Completions only tell the router how much is under way: they wait a little for company."""
@@ -314,6 +345,8 @@ class Worker(FloraActor):
         self.counters.isolate_rebuilds += report.rebuilt
         if report.lost is not None:
             self._lose(resident, report.lost)
+        if report.wedged is not None:
+            self._report_wedged(resident, report.wedged)
         if report.busy:
             self._active.add(resident.key)
         else:
@@ -330,18 +363,46 @@ class Worker(FloraActor):
         self.counters.oom_errors += outcome == Outcome.OUT_OF_MEMORY
 
     def _cancel_calls(self, key: int, op_ids: set[int]) -> None:
-        gone = [call_id for call_id, (owner, op_id) in self._calls.items() if owner == key and op_id in op_ids]
-        for call_id in gone:
+        calls = {call_id for call_id, (owner, op_id) in self._calls.items() if owner == key and op_id in op_ids}
+        for call_id in calls:
             del self._calls[call_id]
-        self._cancelled.extend(gone)
+        withdrawn = {row[0] for row in self._gateway.withdraw(lambda row: row[0] in calls)}
+        self._cancelled.extend(calls - withdrawn)
 
     def _lose(self, resident: Resident, why: str) -> None:
         if self._serving.get(resident.guild_id) is resident:
             del self._serving[resident.guild_id]
+            log.error("a guild's script was given up: %s", why, extra={"guild_id": resident.guild_id})
             self._router.offer((LOST, resident.guild_id, why))
             self._must_report = True
         resident.serving = False
         self._local.tell(resident.address, CloseIsolate(limit_s=0))
+
+    def _report_wedged(self, resident: Resident, why: str) -> None:
+        """Nothing of the guild runs here any more but the isolate that does not end; what had started has been reported."""
+        guild_id = resident.guild_id
+        if self._serving.get(guild_id) is resident:
+            del self._serving[guild_id]
+        resident.serving = False
+        self._abandoned.add(guild_id)
+        self._book.gave_up(guild_id)
+        self._wedged[resident.key] = (guild_id, why)
+        self._router.offer((WEDGED, guild_id, why))
+        self._must_report = True
+        self.counters.isolates_wedged += 1
+        log.error("an isolate does not end: %s", why, extra={"guild_id": guild_id})
+
+    def _wedge_is_overdue(self, key: int) -> None:
+        """An isolate that was replaced or refused still burns its core. Where its guild runs, it must not be again."""
+        resident = self._residents.get(key)
+        if resident is None or key in self._wedged:
+            return
+        successor = self._serving.pop(resident.guild_id, None)
+        if successor is not None:
+            successor.serving = False
+            self._local.tell(successor.address, CloseIsolate(limit_s=0))
+            self._drain_local()
+        self._report_wedged(resident, "an isolate of this guild, no longer in use, does not end")
 
     def _wake_later(self, key: int, delay_s: float) -> None:
         self.after(delay_s, lambda: self._wake(key))
@@ -369,7 +430,8 @@ class Worker(FloraActor):
         if old is not None:
             self.counters.isolate_restarts += 1
             old.serving = False
-            self._local.tell(old.address, CloseIsolate(limit_s=self.settings.runtime.dispatch_timeout_s))
+            limit_s = self.settings.runtime.dispatch_timeout_s or REPLACED_LIMIT_S
+            self._local.tell(old.address, CloseIsolate(limit_s=limit_s))
         if resident.request is not None:
             value = {"replaced": old is not None, "handlers": resident.handlers}
             self.reply_ok(resident.request, resident.asker, value)
@@ -392,15 +454,21 @@ class Worker(FloraActor):
             self.reply_failed(resident.request, resident.asker, error_from(failed))
 
     def _closed(self, message: IsolateClosed) -> None:
-        resident = self._residents.pop(message.key, None)
+        resident = self._residents.get(message.key)
         if resident is None:
             return
         self._active.discard(message.key)
         self._fetches.cancel(message.key)
-        self.counters.isolate_count -= 1
         if message.wedged:
-            log.error("an isolate does not close; its thread is left behind", extra={"guild_id": resident.guild_id})
+            log.error("an isolate that is not in use any more does not end", extra={"guild_id": resident.guild_id})
+            self.after(WEDGE_PATIENCE_S, lambda: self._wedge_is_overdue(message.key))
+            return
+        del self._residents[message.key]
+        self.counters.isolate_count -= 1
         self._local.tell(resident.address, ActorExitRequest())
+        if self._wedged.pop(message.key, None) is not None:
+            self._router.offer((WEDGED, resident.guild_id, ""))
+            self._must_report = True
 
     # Time
 
@@ -449,6 +517,15 @@ class Worker(FloraActor):
         self.counters.rss_bytes = resident_bytes() or 0
         self.reply_ok(msg, sender, self.counters.snapshot())
 
+    def receiveMsg_ReadGuildUsage(self, msg: ReadGuildUsage, sender: Address) -> None:
+        """What guilds use. Their isolates answer at once: they are actors of this very process."""
+        self._usage = {}
+        for resident in self._serving.values():
+            if resident.guild_id and msg.guild_id in (None, resident.guild_id):
+                self._local.tell(resident.address, ReadUsage(with_heap=msg.guild_id is not None))
+        self._drain_local()
+        self.reply_ok(msg, sender, self._usage)
+
     def receiveMsg_LogAck(self, msg: LogAck, sender: Address) -> None:
         """The log book has our lines."""
         self._logs.acknowledged(msg)
@@ -487,7 +564,10 @@ class Worker(FloraActor):
             if self._gateway.waiting and not self._call_timer:
                 self._call_timer = self.after(BUSY_HOLD_S, self._calls_are_due)
             return
-        if self.peers.gateway is not None and (calls := self._gateway.poll()) is not None:
+        if (
+            self.peers.gateway is not None
+            and (calls := self._gateway.poll(even_empty=bool(self._cancelled))) is not None
+        ):
             self._must_call = False
             self.send(self.peers.gateway, self._rest_frame(calls))
 
@@ -502,10 +582,10 @@ class Worker(FloraActor):
             self.send(self.peers.router, self._worker_frame(report))
 
     def _worker_frame(self, batch: Batch[ReportRow]) -> WorkerFrame:
-        parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
+        parts: tuple[list[Any], list[Any], list[Any], list[Any]] = ([], [], [], [])
         for row in batch.rows:
             parts[row[0]].append(row[1:])
-        done, subscriptions, lost = map(tuple, parts)
+        done, subscriptions, lost, wedged = map(tuple, parts)
         return WorkerFrame(
             number=batch.number,
             ack=batch.ack,
@@ -514,6 +594,7 @@ class Worker(FloraActor):
             done=done,
             subscriptions=subscriptions,
             lost=lost,
+            wedged=wedged,
         )
 
     def _rest_frame(self, batch: Batch[tuple[Any, ...]]) -> RestFrame:

@@ -69,6 +69,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "PROMISE_NEVER_SETTLED": 400,
     "SCOPE_FORBIDDEN": 403,
     "INVALID_INPUT": 400,
+    "LIMIT_REACHED": 429,
     "STORAGE_ERROR": 500,
     "DISCORD_HTTP_ERROR": 500,  # upstream texts stay in our log
     "DISCORD_RATE_LIMITED": 503,

@@ -49,7 +49,9 @@ class WorkerFrame(Frame):
     ] = ()  # (seq, guild_id, outcome), one per event of a guild; none for broadcasts
     subscriptions: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (guild_id, every event name it handles now)
     lost: tuple[tuple[str, str], ...] = ()  # (guild_id, why): its isolate could not be rebuilt
-    wedged: tuple[tuple[str, str], ...] = ()  # (guild_id, why): its isolate does not end
+    # (guild_id, why): its isolate does not end. Nothing else of the guild runs there; its events that are not in `done` of this or
+    # an earlier frame have not started and will not. Why "": it has ended after all.
+    wedged: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@
     │   └── BundleFailed
     ├── GuestError      the script's fault
     │   ├── LoadFailed · LoadTimedOut · DispatchThrew · DispatchTimedOut · HeapExhausted · PromiseNeverSettled
-    │   └── ScopeForbidden · InvalidInput
+    │   └── ScopeForbidden · InvalidInput · LimitReached
     ├── StorageError    Postgres, Redis or a file said no
     ├── DiscordError    Discord said no
     │   └── DiscordRateLimited
@@ -147,6 +147,12 @@ class InvalidInput(GuestError):
     """An argument of a host operation is malformed."""
 
     code = "INVALID_INPUT"
+
+
+class LimitReached(GuestError):
+    """The script asked for more than its share of something; `limit` names the setting."""
+
+    code = "LIMIT_REACHED"
 
 
 class StorageError(FloraError):

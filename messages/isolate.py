@@ -1,7 +1,7 @@
 """Worker ↔ isolate, inside one process, in the worker's local actor system.
 
 Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, EngineSaid, OpsAnswered, CheckDeadlines in any order;
-                   CloseIsolate at the end.
+                   ReadUsage → IsolateUsage; CloseIsolate at the end.
 Isolate → worker   IsolateLoaded; IsolateReport after anything changed; IsolateClosed last.
 """
 
@@ -86,7 +86,7 @@ class CloseIsolate(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IsolateClosed(Message):
-    """The isolate's engine is closed, or `wedged`: it could not be."""
+    """The isolate's engine is closed, or `wedged`: it could not be; then this comes again, without, if it ever is."""
 
     key: int
     wedged: bool = False
@@ -108,3 +108,23 @@ class IsolateReport(Message):
     busy: bool = False  # something runs, waits or loads: deadlines are to be checked
     wake_in_s: float | None = None  # the next script timer is due then; only when that changed
     lost: str | None = None  # why the isolate could not be rebuilt
+    wedged: str | None = (
+        None  # why its isolate does not end; nothing of it will be heard but IsolateClosed, if it does after all
+    )
+    unstarted: tuple[tuple[int, str, str], ...] = ()  # events it will not run any more, in order: another isolate's
+    counted: tuple[tuple[str, int], ...] = ()  # (field of WorkerCounters, by how much it grew)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadUsage(Message):
+    """Worker → isolate: what does your guild use? Answered by IsolateUsage."""
+
+    with_heap: bool  # waits for V8, so for one isolate only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolateUsage(Message):
+    """As described at ReadGuildUsage."""
+
+    key: int
+    usage: dict[str, Any]

@@ -29,6 +29,12 @@ class RuntimeSettings:
     max_bundle_files: int = 200
     max_bundle_total_bytes: int = 1_048_576
     max_cron_jobs: int = 32
+    cpu_share_percent: int = 50  # of one core, per guild; 0: no budget
+    cpu_burst_ms: int = 5000
+    max_pending_ops: int = 1000
+    ops_per_second: int = 500  # twice as many at once; 0: no limit
+    log_lines_per_second: int = 100  # five times as many at once; 0: no limit
+    max_timers: int = 1000
     rest_timeout_ms: int = 8000
     guild_concurrency: int = 4
     guild_overlap: int = 16

@@ -92,6 +92,12 @@ KEYS: tuple[Key, ...] = (
     _runtime("max_bundle_files", values.whole()),
     _runtime("max_bundle_total_bytes", values.whole()),
     _runtime("max_cron_jobs", values.whole()),
+    _runtime("cpu_share_percent", values.whole()),
+    _runtime("cpu_burst_ms", values.whole(least=100)),  # with less, a script would be held back while it loads
+    _runtime("max_pending_ops", values.whole(least=1)),
+    _runtime("ops_per_second", values.whole()),
+    _runtime("log_lines_per_second", values.whole()),
+    _runtime("max_timers", values.whole(least=1)),
     _runtime("max_heap_mb", values.whole(least=16)),  # V8 and the SDK alone need some megabytes
     _runtime("max_buffer_mb", values.whole(least=1)),
     _runtime("max_worker_memory_mb", values.whole()),

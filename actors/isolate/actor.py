@@ -17,6 +17,7 @@ from flora.messages.isolate import (
     EngineSaid,
     LoadScript,
     OpsAnswered,
+    ReadUsage,
     RunEvents,
 )
 
@@ -27,7 +28,7 @@ class GuildIsolate(Actor):
     """Loads one guild's script and runs its events: a thin shell around `IsolateSession`.
 
     Receives   what messages/isolate.py lists under worker → isolate
-    Sends      IsolateLoaded, IsolateReport, IsolateClosed (to the worker, which listens)
+    Sends      IsolateLoaded, IsolateReport, IsolateUsage, IsolateClosed (to the worker, which listens)
     State      the session; ends with the deployment
     Fails      a run that breaks its limits is ended and the isolate rebuilt; one that cannot be is reported lost.
     """
@@ -69,6 +70,8 @@ class GuildIsolate(Actor):
                 session.load(script, source_map)
             case EndForMemory(why=why):
                 session.end_for_memory(why)
+            case ReadUsage(with_heap=with_heap):
+                session.tell_usage(with_heap=with_heap)
             case CloseIsolate(limit_s=limit_s):
                 session.close(limit_s)
             case _:

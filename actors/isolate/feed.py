@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from flora.actors.isolate.pending_ops import Answer
-from flora.actors.isolate.runs import Event
+from flora.actors.isolate.runs import CRON_PREFIX, Event
 
 
 class Feed:
@@ -46,15 +46,19 @@ class Feed:
         gone, self._fetches_gone = self._fetches_gone, 0
         return gone
 
-    def text(self, events: Iterable[Event], now_ms: float) -> bytes:
-        """One dispatch with everything in it; what waited is forgotten."""
-        parts = [f'"t":{now_ms:.3f}']
+    def text(self, events: Iterable[Event], now_ms: float | None) -> bytes:
+        """One dispatch with everything in it; what waited is forgotten.
+
+        Args:
+            now_ms: Wall clock; None: for the script no time passes, so no timer becomes due.
+        """
+        parts = [] if now_ms is None else [f'"t":{now_ms:.3f}']
         if self._controls:
             parts.append(f'"c":{orjson.dumps(self._controls).decode()}')
         if self._answers:
             parts.append(f'"r":[{",".join(self._answers)}]')
         self.clear()
-        listed = ",".join([f"[{seq},{_quoted(name)},{payload}]" for seq, name, payload in events])
+        listed = ",".join([f"[{seq},{_quoted(name)},{payload}{_options(name)}]" for seq, name, payload in events])
         if listed:
             parts.append(f'"e":[{listed}]')
         return ("{" + ",".join(parts) + "}").encode(errors="replace")
@@ -63,3 +67,8 @@ class Feed:
 @lru_cache(maxsize=1024)
 def _quoted(name: str) -> str:
     return orjson.dumps(name).decode()
+
+
+@lru_cache(maxsize=1024)
+def _options(name: str) -> str:
+    return ',{"cron":true}' if name.startswith(CRON_PREFIX) else ""

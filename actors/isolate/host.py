@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import re
 import secrets
 from pathlib import Path
 from typing import Any
 
+from flora.actors.isolate.allowance import LOG_BURST
 from flora.actors.isolate.engine import Engine, Isolate, Output, State
 from flora.actors.isolate.memory_watch import Use
 from flora.actors.isolate.opening import IsolateSpec
@@ -14,6 +16,7 @@ from flora.actors.sdk_files import sdk_text
 from flora.messages.settings import Settings
 
 ENTROPY_BYTES = 32
+MAX_LOG_LINES = 1000  # of one round trip, where there is no limit per second
 
 Said = tuple[int, int, Output]
 """(key of the isolate, generation of its engine, what came out)"""
@@ -38,6 +41,7 @@ class IsolateHost:
     def __init__(self, settings: Settings, recorder_path: Path) -> None:
         recorder_path.parent.mkdir(parents=True, exist_ok=True)
         self.settings = settings
+        self.rng = random.Random()
         self.recorder_path = recorder_path
         self._prelude = sdk_text("prelude.js")
         self._sdk = sdk_text("sdk.js")
@@ -83,12 +87,17 @@ class IsolateHost:
                 "maxCronJobs": runtime.max_cron_jobs,
                 "maxBufferBytes": runtime.max_buffer_mb << 20,
                 "maxHeapBytes": runtime.max_heap_mb << 20,
+                "maxTimers": runtime.max_timers,
+                "maxPendingOps": runtime.max_pending_ops,
+                "maxLogLines": runtime.log_lines_per_second * LOG_BURST or MAX_LOG_LINES,
             },
         }
 
     def _on_output(self, isolate: Isolate, output: Output) -> None:
         key, generation = self._owners[isolate.number]
         self._said.append((key, generation, output))
+        if isolate.state is State.CLOSED:
+            del self._owners[isolate.number]
 
     def memory_uses(self) -> list[Use]:
         """Every isolate that is not closed, for the memory watch."""
@@ -115,10 +124,6 @@ class IsolateHost:
         self._engine.collect()
         said, self._said = self._said, []
         return said
-
-    def forget(self, isolate: Isolate) -> None:
-        """An isolate is closed and nobody waits for anything it says."""
-        self._owners.pop(isolate.number, None)
 
     def close_all(self, limit_s: float) -> bool:
         """Closes every isolate; False when one would not."""

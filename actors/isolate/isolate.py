@@ -13,6 +13,7 @@ from flora.actors.isolate.completions import CompletionPort
 from flora.actors.isolate.opening import CEILING_SHARE, SOFT_LIMIT_SHARE, IsolateSpec, Parts
 from flora.actors.isolate.outputs import Fault, FaultKind, Output, State, script_error
 from flora.actors.isolate.progress import Progress, Slot
+from flora.actors.isolate.threads import cpu_us
 from flora.actors.isolate.v8 import FIRST_ERROR, V8, Kind, peek
 from flora.messages.errors import BugError
 
@@ -132,6 +133,10 @@ class Isolate:
             self.slot.unmap()
             self._engine.start_closing(self)
 
+    def cpu_us(self) -> int | None:
+        """Processor time its thread has used, in µs; None: not known, or it is gone. Allowed in every state, never waits."""
+        return None if self._parts is None or self.state is State.CLOSED else cpu_us(self._parts.thread_id)
+
     def heap_stats(self) -> dict[str, int]:
         """V8's heap figures, in bytes. Waits for the V8 thread, therefore only allowed while idle."""
         parts = self._require_idle()
@@ -152,6 +157,7 @@ class Isolate:
     def adopt(self, parts: Parts) -> None:
         """The helper thread has opened the context."""
         self._parts = parts
+        self.busy_since = time.monotonic()
         self.state = State.IDLE
         if self._close_requested:
             self.close()

@@ -16,7 +16,7 @@ from typing import Final
 
 from flora.actors.isolate.engine import Isolate, State
 
-PROBE_S: Final = 0.1  # a cancelled call answers within a millisecond; the rest is for a loaded machine
+PROBE_S: Final = 0.25  # a cancelled call answers within a millisecond; the rest is for a loaded machine
 CANCEL_AGAIN_S: Final = 0.02  # a cancel can hit the gap between two calls and be lost
 
 

@@ -16,6 +16,7 @@ import orjson
 
 from flora.actors.isolate.completions import CompletionPort
 from flora.actors.isolate.progress import Slot
+from flora.actors.isolate.threads import name_thread, started_thread
 from flora.actors.isolate.v8 import FIRST_ERROR, V8, Kind, peek
 
 SOFT_LIMIT_SHARE: Final = 0.5  # of the heap limit; from here the engine collects garbage between round trips
@@ -67,6 +68,7 @@ class Parts:
     second: int  # channel for the take that follows it
     output: bytes  # what the prelude and the SDK produced while booting
     buffer: int  # keeps the recorder's memory alive
+    thread_id: int  # of V8, for threads.py
 
 
 class OpenFailed(Exception):
@@ -83,7 +85,7 @@ class _Opening:
         self._port = port
         self._deadline = time.monotonic() + limit_s
         self.first, self.second = port.open_channel(), port.open_channel()
-        self.context = v8.new_context(port.callback)
+        self.context, self.thread_id = started_thread(lambda: v8.new_context(port.callback))
         self.undefined = v8.alloc_int(self.context, 0, Kind.UNDEFINED)
 
     def evaluate(self, source: bytes) -> int:
@@ -134,6 +136,7 @@ def open_context(v8: V8, port: CompletionPort, spec: IsolateSpec, slot: Slot) ->
         OpenFailed: prelude, boot or SDK threw, or they took longer than `spec.boot_limit_s` seconds.
     """
     opening = _Opening(v8, port, spec.boot_limit_s)
+    name_thread(opening.thread_id, spec.name or "default")
     try:
         return _boot(opening, spec, slot)
     except BaseException:
@@ -171,6 +174,7 @@ def _boot(opening: _Opening, spec: IsolateSpec, slot: Slot) -> Parts:
         second=opening.second,
         output=output if isinstance(output, bytes) else b"{}",
         buffer=buffer,
+        thread_id=opening.thread_id,
     )
     for handle in (glued, boot, boot_text):
         v8.free(context, handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from flora.actors.isolate.runs import CRON_PREFIX, Event
 from flora.messages.isolate import IsolateReport
 
 JS_TARGET, OUR_TARGET = "flora:js", "flora:runtime"
@@ -22,21 +23,43 @@ class Outbox:
     logs: list[tuple[str, str, str]] = field(default_factory=list)
     handlers_changed: bool = False
     rebuilt: bool = False
-    wake_changed: bool = False
     lost: str | None = None
+    wedged: str | None = None
+    unstarted: list[Event] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def has_news(self) -> bool:
         """Whether a report has to go now."""
         started = self.calls or self.fetches or self.fetches_taken
         return bool(
-            self.done or started or self.cancelled or self.logs or self.handlers_changed or self.rebuilt or self.lost
+            self.done
+            or started
+            or self.cancelled
+            or self.logs
+            or self.handlers_changed
+            or self.rebuilt
+            or self.lost
+            or self.wedged
+            or self.unstarted
         )
 
-    def failed(self, name: str, text: str) -> None:
-        """The line that tells the author of a failed event."""
-        kind = "broadcast" if name == "ready" else "cron" if name.startswith("__cron:") else "dispatch"
-        self.logs.append(("error", OUR_TARGET, f"{kind} failed: {text}"))
+    def count(self, counter: str, by: int = 1) -> None:
+        """Adds to a field of WorkerCounters; goes with the next report, and is no reason for one."""
+        self.counts[counter] = self.counts.get(counter, 0) + by
+
+    def tell(self, level: str, text: str) -> None:
+        """A line of ours for the author."""
+        self.logs.append((level, OUR_TARGET, text))
+
+    def clear(self) -> None:
+        """Everything collected has been said."""
+        for each in (self.done, self.calls, self.fetches, self.cancelled, self.logs, self.unstarted):
+            each.clear()
+        self.counts.clear()
+        self.handlers_changed = self.rebuilt = False
+        self.fetches_taken = 0
+        self.lost = self.wedged = None
 
     def report(self, key: int, handlers: list[str], busy: bool, wake_in_s: float | None) -> IsolateReport:
         """Everything collected, as a message."""
@@ -53,4 +76,12 @@ class Outbox:
             busy=busy,
             wake_in_s=wake_in_s,
             lost=self.lost,
+            wedged=self.wedged,
+            unstarted=tuple(self.unstarted),
+            counted=tuple(self.counts.items()),
         )
+
+
+def kind_of(name: str) -> str:
+    """What the author calls an event of this name: dispatch, cron or broadcast."""
+    return "broadcast" if name == "ready" else "cron" if name.startswith(CRON_PREFIX) else "dispatch"

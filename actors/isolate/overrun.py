@@ -7,11 +7,14 @@ never acts again. Or something holds V8: `Rescue` cancels it, and if that does n
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from enum import Enum
 
 from flora.actors.isolate.engine import Isolate
 from flora.actors.isolate.ladder import Rescue, Verdict
 from flora.actors.isolate.runs import Runs
+
+BUSY_GRACE_S = 0.5  # so long an event that is over its limit is left alone because another one of the same script runs
 
 
 class Finding(Enum):
@@ -27,7 +30,7 @@ class Overrun:
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
         self._rescue: Rescue | None = None
-        self.victim = 0  # the event whose run is being ended; 0: code of no event, or it has been reported
+        self.victim = 0  # the event whose run is being ended; 0: code of no event
 
     @property
     def rescuing(self) -> bool:
@@ -39,32 +42,31 @@ class Overrun:
         self._rescue = None
         self.victim = 0
 
-    def check(self, isolate: Isolate, now_s: float, limit_s: float) -> Finding | None:
+    def check(self, isolate: Isolate, now_s: float, limit_s_of: Callable[[str], float]) -> Finding | None:
         """Looks, and takes the next step of a rescue under way.
 
         Args:
             now_s: time.monotonic().
-            limit_s: 0 for none.
+            limit_s_of: For the name of an event, "" for code of no event; 0 for none.
         """
         if self._rescue is not None:
-            return self._poll(self._rescue, now_s)
-        if not limit_s:
-            return None
-        if not isolate.busy:
-            return Finding.WAITS_TOO_LONG if self._runs.overdue(now_s, limit_s) else None
-        if now_s - _began_s(isolate) <= limit_s:
-            return None
-        progress = isolate.progress()
-        self.victim = progress.running_seq or progress.started_seq
-        self._rescue = Rescue(isolate, now_s)
-        return self._poll(self._rescue, now_s)
+            return self._poll(self._rescue, isolate, now_s)
+        if isolate.busy:
+            running = isolate.progress().running_seq
+            limit_s = limit_s_of(self._runs.name_of(running))
+            if limit_s and now_s - _began_s(isolate) > limit_s:
+                self.victim = running
+                self._rescue = Rescue(isolate, now_s)
+                return self._poll(self._rescue, isolate, now_s)
+            now_s -= BUSY_GRACE_S
+        return Finding.WAITS_TOO_LONG if self._runs.overdue(now_s, limit_s_of) else None
 
-    def _poll(self, rescue: Rescue, now_s: float) -> Finding | None:
-        verdict = rescue.poll(now_s)
-        if verdict is None or verdict is Verdict.ALIVE:
-            return None  # alive: the engine says TERMINATED, or the call came to its end after all
-        self._rescue = None
-        return Finding.GONE
+    def _poll(self, rescue: Rescue, isolate: Isolate, now_s: float) -> Finding | None:
+        if rescue.poll(now_s) is Verdict.ALIVE:
+            self._rescue = None  # the call came to its end after all: a cancelled one would have said TERMINATED by now
+        elif not isolate.busy:
+            return Finding.GONE
+        return None
 
 
 def _began_s(isolate: Isolate) -> float:

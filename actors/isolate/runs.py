@@ -7,11 +7,13 @@ isolate, each event is known to have started or not: one that had is never run a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 Event = tuple[int, str, str]
 """(sequence number, name, payload as JSON text)"""
 
+CRON_PREFIX = "__cron:"
+"""Starts the name of an event that is a run of a cron job."""
 MAX_HANDED = 100  # events handed to V8 and not done; enough to amortise a round trip, few enough to keep the call short
 
 
@@ -66,9 +68,28 @@ class Runs:
         self._started.pop(seq, None)
         return self._handed.pop(seq, None) is not None
 
-    def overdue(self, now_s: float, limit_s: float) -> list[int]:
-        """Events that started longer than the limit ago."""
-        return [seq for seq, at_s in self._started.items() if now_s - at_s > limit_s]
+    def overdue(self, now_s: float, limit_s_of: Callable[[str], float]) -> list[int]:
+        """Events that started longer ago than the limit for their name allows; a limit of 0 allows everything."""
+        return [seq for seq, at_s in self._started.items() if 0 < limit_s_of(self._handed[seq][1]) < now_s - at_s]
+
+    def postpone(self, pause_s: float) -> None:
+        """For so long nothing could move: it does not count against what had started."""
+        for seq in self._started:
+            self._started[seq] += pause_s
+
+    def take_back(self, last_started: int) -> list[int]:
+        """What was handed over and has not started waits again, in order. Gives its sequence numbers."""
+        back = [event for seq, event in self._handed.items() if seq > last_started]
+        for seq, _, _ in back:
+            del self._handed[seq]
+        self._waiting.extendleft(reversed(back))
+        return [seq for seq, _, _ in back]
+
+    def take_waiting(self) -> list[Event]:
+        """Everything that was not handed over; it is forgotten here."""
+        events = list(self._waiting)
+        self._waiting.clear()
+        return events
 
     def isolate_died(self, last_started: int) -> list[Event]:
         """The isolate is gone: what had not started waits again, in order.
@@ -76,9 +97,8 @@ class Runs:
         Returns:
             What had started and is now lost.
         """
-        lost = [event for seq, event in self._handed.items() if seq <= last_started]
-        kept = [event for seq, event in self._handed.items() if seq > last_started]
-        self._waiting.extendleft(reversed(kept))
+        self.take_back(last_started)
+        lost = list(self._handed.values())
         self._handed.clear()
         self._started.clear()
         return lost

@@ -43,6 +43,16 @@ METRICS: Mapping[str, Metric] = {
     ),
     "rss_bytes": Metric("flora_rss_bytes", "gauge", "Resident memory of all workers together, in bytes."),
     "isolate_restarts": Metric("flora_isolate_restarts_total", "counter", "Isolates built again."),
+    "isolate_rebuilds": Metric("flora_isolate_rebuilds_total", "counter", "Isolates made anew after they were ended."),
+    "isolates_wedged": Metric("flora_isolates_wedged_total", "counter", "Isolates that did not end when told to."),
+    "rest_calls": Metric("flora_rest_calls_total", "counter", "Calls to Discord that scripts asked for."),
+    "ops_refused": Metric("flora_ops_refused_total", "counter", "Operations of scripts refused at a limit."),
+    "timers_refused": Metric("flora_timers_refused_total", "counter", "Timers of scripts refused at their limit."),
+    "log_lines_dropped": Metric("flora_log_lines_dropped_total", "counter", "Log lines of scripts over their limit."),
+    "guild_throttled": Metric(
+        "flora_guild_throttled_total", "counter", "Times a guild used up its processor budget and had to wait."
+    ),
+    "guild_cpu_us": Metric("flora_guild_cpu_us_total", "counter", "Processor time of guild scripts, in microseconds."),
     "runtime_restarts": Metric("flora_runtime_restarts_total", "counter", "Workers started again."),
     "fetches": Metric("flora_fetches_total", "counter", "Fetches that scripts started."),
     "fetches_refused": Metric("flora_fetches_refused_total", "counter", "Fetches that a rule forbade."),

@@ -414,7 +414,7 @@ declare function store(name: string): KvStore
 
 /** What a failed operation rejects with. */
 interface FloraError extends Error {
-  code?: 'SCOPE_FORBIDDEN' | 'INVALID_INPUT' | 'DISCORD_HTTP_ERROR' | 'DISCORD_RATE_LIMITED'
+  code?: 'SCOPE_FORBIDDEN' | 'INVALID_INPUT' | 'DISCORD_HTTP_ERROR' | 'DISCORD_RATE_LIMITED' | 'LIMIT_REACHED'
   /** Discord's own error number. */
   discord_code?: number
 }

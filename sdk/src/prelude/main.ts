@@ -8,13 +8,13 @@ import { announceAll, announceEverything } from './handlers'
 import { now } from './clock'
 import { changedBufferBytes } from './memory'
 import { putExtracted, render, setMaxLogLines } from './output'
-import { pendingOps } from './ops'
+import { pendingOps, takeOpsRefused } from './ops'
 import { dateNow, globalScope, hasOwn, jsonParse, ownKeysOf } from './primordials'
 import { progress, setProgressOffset } from './progress'
 import { setSecrets } from './secrets'
 import { limits, state, Task } from './state'
 import { beginCall, drop, enqueue, kill, queueAnswer, runTurn, setDispatch, settleIdle, startLoad } from './tasks'
-import { nextTimerAt } from './timers'
+import { nextTimerAt, takeTimersRefused, timerCount } from './timers'
 import { entropy } from './web/entropy'
 
 type Control = [kind: string, ...values: unknown[]]
@@ -163,6 +163,9 @@ function take(): string {
     queued: state.queued,
     pendingOps: pendingOps(),
     bufferBytes: changedBufferBytes(),
+    opsRefused: takeOpsRefused(),
+    timers: timerCount(),
+    timersRefused: takeTimersRefused(),
     more,
   })
 }

@@ -16,7 +16,7 @@ import {
   toNumber,
   TypeErrorCtor,
 } from './primordials'
-import { state, type Task } from './state'
+import { limits, state, type Task } from './state'
 
 interface PendingOp {
   readonly id: number
@@ -41,8 +41,16 @@ const pending = new MapCtor<number, PendingOp>()
 let lastId = 0
 let pendingCount = 0
 let gatingCount = 0
+let refused = 0
 
 export const pendingOps = (): number => pendingCount
+
+/** How many were refused since this was asked last. */
+export function takeOpsRefused(): number {
+  const count = refused
+  refused = 0
+  return count
+}
 export const gateClosed = (): boolean => gatingCount > 0
 
 /** Asks the host. Arguments are encoded now, so later changes to them do not count. Never throws: a bad argument rejects. */
@@ -69,6 +77,12 @@ export function opFor(task: Task | null, name: string, args: readonly unknown[])
     return promise
   }
   const site = callSite()
+  if (pendingCount >= limits.maxPendingOps) {
+    refused++
+    const message = pendingCount + ' operations of this guild wait for their answer already'
+    reject(errorOf({ message, code: 'LIMIT_REACHED', limit: 'max_pending_ops' } as OpFailure, site))
+    return promise
+  }
   const gating = startsWith(name, 'op_kv_') || startsWith(name, 'op_secret_')
   const entry: PendingOp = { id: lastId + 1, gating, task, resolve, reject, site }
   mapSet(pending, entry.id, entry)

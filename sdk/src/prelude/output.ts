@@ -17,6 +17,9 @@ export interface Counters {
   pendingOps: number
   /** Null: as before. */
   bufferBytes: number | null
+  opsRefused: number
+  timers: number
+  timersRefused: number
   more: boolean
 }
 
@@ -89,6 +92,9 @@ export function render(counters: Counters): string {
   if (counters.queued !== 0) text += ',"q":' + counters.queued
   if (counters.pendingOps !== 0) text += ',"p":' + counters.pendingOps
   if (counters.bufferBytes !== null) text += ',"b":' + counters.bufferBytes
+  if (counters.opsRefused !== 0) text += ',"or":' + counters.opsRefused
+  if (counters.timers !== 0) text += ',"tn":' + counters.timers
+  if (counters.timersRefused !== 0) text += ',"tr":' + counters.timersRefused
   if (counters.more) text += ',"m":true'
   ops = done = logs = handlers = crons = extracted = forgotten = ''
   logLines = logLinesDropped = 0

@@ -62,6 +62,10 @@ export const state: State = {
 /** Limits the host sets at boot; unknown names are ignored, missing ones keep the value here. */
 export const limits = {
   maxCronJobs: 32,
+  /** Timers that may be pending. */
+  maxTimers: 1000,
+  /** Operations that may wait for their answer. */
+  maxPendingOps: 1000,
   /** Characters of one console line. */
   maxLogChars: 8192,
   /** Console lines between two calls of `take`. */

@@ -5,9 +5,11 @@
  */
 import { log } from './console'
 import { now } from './clock'
-import { describeThrown } from './error_text'
+import { describeThrown, errorOf } from './error_text'
+import type { OpFailure } from './ops'
 import {
   bareList,
+  ErrorCtor,
   isFiniteNumber,
   MapCtor,
   mapDelete,
@@ -20,7 +22,7 @@ import {
   toNumber,
   TypeErrorCtor,
 } from './primordials'
-import { state, type Task } from './state'
+import { limits, state, type Task } from './state'
 
 interface Timer {
   readonly id: number
@@ -47,8 +49,16 @@ const live = new MapCtor<number, Timer>()
 let lastId = 0
 let liveCount = 0
 let nesting = 0
+let refused = 0
 
 export const timerCount = (): number => liveCount
+
+/** How many were refused since this was asked last. */
+export function takeTimersRefused(): number {
+  const count = refused
+  refused = 0
+  return count
+}
 
 /** When the next timer is due, host clock in ms, or null. */
 export function nextTimerAt(): number | null {
@@ -109,6 +119,7 @@ export function clearTimer(id?: unknown): void {
 
 function add(callback: unknown, delay: unknown, args: unknown[], repeats: boolean): number {
   if (typeof callback !== 'function') throw new TypeErrorCtor('timer callback must be a function')
+  if (liveCount >= limits.maxTimers) throw tooMany()
   const asked = delay === undefined ? 0 : toNumber(delay)
   const least = nesting >= NESTING_LIMIT ? NESTED_MIN_MS : 1
   const everyMs = mathMax(least, isFiniteNumber(asked) && asked <= MAX_DELAY_MS ? mathFloor(asked) : 1)
@@ -128,6 +139,12 @@ function add(callback: unknown, delay: unknown, args: unknown[], repeats: boolea
   if (heap.length > 2 * liveCount + COMPACT_SLACK) compact()
   else push(timer)
   return timer.id
+}
+
+function tooMany(): unknown {
+  refused++
+  const message = liveCount + ' timers of this guild are pending already (limit ' + limits.maxTimers + ')'
+  return errorOf({ message, code: 'LIMIT_REACHED', limit: 'max_timers' } as OpFailure, new ErrorCtor())
 }
 
 function remove(timer: Timer): void {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +16,16 @@ import pytest
 
 from flora.actors.isolate.completions import CallbackPort, CompletionPort, default_port
 from flora.actors.isolate.engine import Closed, Engine, Fault, Isolate, Opened, Output
+from flora.actors.isolate.host import IsolateHost
 from flora.actors.isolate.opening import IsolateSpec
+from flora.actors.isolate.session import IsolateSession
+from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateReport, IsolateUsage
+from flora.messages.settings import RuntimeSettings, Settings
 
 REPOSITORY = Path(__file__).parents[3]
 STAND_IN = Path(__file__).with_name("stand_in_prelude.js")
 GUESTS = REPOSITORY / "tests" / "guests"
+SESSION_LIMIT_S = 0.3
 
 
 @dataclass
@@ -173,3 +180,121 @@ def needs_built_sdk() -> tuple[str, str]:
             pytest.fail("sdk/dist is not built")
         pytest.skip("sdk/dist is not built: run scripts/up or scripts/test once")
     return found
+
+
+class Bench:
+    """Plays the worker for sessions of one host."""
+
+    def __init__(self, tmp_path: Path, **runtime: object) -> None:
+        settings = Settings(
+            data_dir=tmp_path,
+            runtime=RuntimeSettings(**{"dispatch_timeout_s": SESSION_LIMIT_S, "load_timeout_s": 1.0} | runtime),
+        )
+        self.host = IsolateHost(settings, tmp_path / "recorder")
+        self.sessions: dict[int, IsolateSession] = {}
+        self.done: dict[int, str] = {}
+        self.order: list[int] = []
+        self.calls: list[tuple] = []
+        self.fetches: list[tuple] = []
+        self.fetches_taken = 0
+        self.logs: list[str] = []
+        self.loaded: dict[int, IsolateLoaded] = {}
+        self.closed: set[int] = set()
+        self.handlers: tuple[str, ...] = ()
+        self.cancelled: list[int] = []
+        self.rebuilt = 0
+        self.lost: str | None = None
+        self.wedged: str | None = None
+        self.unstarted: list[tuple] = []
+        self.counted: Counter[str] = Counter()
+        self.usage: dict = {}
+        self.wake_in_s: list[float] = []
+        self.answer_calls = True
+        self._due: list[tuple[IsolateSession, int]] = []
+
+    def deploy(self, script: str | None, key: int = 1, guild_id: str = "55") -> IsolateLoaded:
+        session = self.sessions[key] = IsolateSession(key, guild_id, self.host)
+        session.load(script, None)
+        self.until(lambda: key in self.loaded)
+        return self.loaded[key]
+
+    def send(self, first_seq: int, *contents: str, key: int = 1, name: str = "messageCreate") -> None:
+        events = [
+            (seq, name, orjson.dumps({"id": str(seq), "channelId": "9", "content": content}).decode())
+            for seq, content in enumerate(contents, first_seq)
+        ]
+        self.sessions[key].run(events)
+        self._collect_messages()
+
+    def until(self, condition, within_s: float = 8.0) -> None:
+        deadline = time.monotonic() + within_s
+        while not condition():
+            assert time.monotonic() < deadline, (self.done, self.logs)
+            select.select([self.host.fileno()], [], [], 0.02)
+            for key, generation, output in self.host.collect():
+                if key in self.sessions:
+                    self.sessions[key].said(generation, output)
+            for session in self.sessions.values():
+                session.check(time.monotonic())
+            self._collect_messages()
+
+    def until_done(self, *seqs: int) -> None:
+        self.until(lambda: all(seq in self.done for seq in seqs))
+
+    def _collect_messages(self) -> None:
+        for session in list(self.sessions.values()):
+            for message in list(session.take_messages()):
+                self._take(session, message)
+        answers, self._due = self._due, []
+        for session, op_id in answers:
+            session.answered([(op_id, True, '{"id":"77"}')])
+
+    def _take(self, session: IsolateSession, message: object) -> None:
+        match message:
+            case IsolateReport():
+                for seq, outcome, _ in message.done:
+                    assert seq not in self.done, "an event was reported twice"
+                    self.done[seq] = outcome
+                    self.order.append(seq)
+                self.calls.extend(message.calls)
+                if self.answer_calls:
+                    self._due.extend((session, call[0]) for call in message.calls)
+                self.logs.extend(text for _, _, text in message.logs)
+                self.handlers = message.handlers or self.handlers
+                self.fetches.extend(message.fetches)
+                self.fetches_taken += message.fetches_taken
+                self.cancelled.extend(message.cancelled_ops)
+                self.rebuilt += message.rebuilt
+                self.lost = message.lost or self.lost
+                self.wedged = message.wedged or self.wedged
+                self.unstarted.extend(message.unstarted)
+                self.counted.update(dict(message.counted))
+                self.wake_in_s += [] if message.wake_in_s is None else [message.wake_in_s]
+            case IsolateLoaded():
+                self.loaded[message.key] = message
+            case IsolateClosed():
+                self.closed.add(message.key)
+                self.closed_wedged = message.wedged
+            case IsolateUsage():
+                self.usage = message.usage
+
+    def asked_usage(self, key: int = 1) -> dict:
+        self.sessions[key].tell_usage(with_heap=True)
+        self._collect_messages()
+        return self.usage
+
+    def bodies(self) -> list[str]:
+        return [orjson.loads(call[4])["content"] for call in self.calls]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = []
+
+    def make(**runtime: object) -> Bench:
+        made.append(Bench(tmp_path, **runtime))
+        return made[-1]
+
+    yield make
+    for each in made:
+        assert each.host.close_all(5.0)

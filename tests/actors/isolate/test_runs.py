@@ -1,0 +1,53 @@
+"""The books of one isolate's events."""
+
+from __future__ import annotations
+
+from flora.actors.isolate.runs import Runs
+
+
+def made(*seqs: int) -> Runs:
+    runs = Runs()
+    runs.add((seq, "__cron:tick" if seq % 2 == 0 else "messageCreate", "{}") for seq in seqs)
+    return runs
+
+
+def limit_s_of(name: str) -> float:
+    return 5.0 if name.startswith("__cron:") else 3.0
+
+
+def test_given_events_that_started_when_time_passes_then_each_has_the_limit_of_its_kind() -> None:
+    runs = made(1, 2)
+    runs.hand_over()
+    runs.note_started(2, 10.0)
+
+    assert runs.overdue(13.5, limit_s_of) == [1]
+    assert runs.overdue(15.5, limit_s_of) == [1, 2]
+    assert runs.overdue(1000.0, lambda _: 0.0) == []
+
+
+def test_given_a_pause_when_it_is_over_then_it_does_not_count_against_what_had_started() -> None:
+    runs = made(1)
+    runs.hand_over()
+    runs.note_started(1, 10.0)
+
+    runs.postpone(4.0)
+
+    assert runs.overdue(16.0, limit_s_of) == []
+    assert runs.overdue(17.5, limit_s_of) == [1]
+
+
+def test_given_handed_events_when_taken_back_then_those_not_started_wait_again_in_order() -> None:
+    runs = made(1, 2, 3, 4)
+    runs.hand_over()
+    runs.add([(5, "messageCreate", "{}")])
+
+    assert runs.take_back(2) == [3, 4]
+    assert (runs.unfinished, runs.waiting) == (2, 3)
+    assert [event[0] for event in runs.hand_over()] == [3, 4, 5]
+
+
+def test_given_waiting_events_when_taken_then_none_is_left() -> None:
+    runs = made(1, 2)
+
+    assert [event[0] for event in runs.take_waiting()] == [1, 2]
+    assert runs.waiting == 0
