@@ -61,6 +61,7 @@ class GuildScripts:
         self.sleep = sleep
         self.rng = random.Random()
         self.turns = GuildTurns(MAX_WAITING_PER_GUILD)
+        self.compiling: set[GuildId] = set()  # they wait for each other at the compiler, which says nothing about them
         self._cache = CompileCache()
         self._guilds: dict[GuildId, GuildScript] = {}
 
@@ -78,7 +79,11 @@ class GuildScripts:
 
     async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
         """Compiles, unless the same was compiled a moment ago."""
-        return await self._cache.get(guild_id, script, lambda missing: self.host.compile(guild_id, missing))
+        self.compiling.add(guild_id)
+        try:
+            return await self._cache.get(guild_id, script, lambda missing: self.host.compile(guild_id, missing))
+        finally:
+            self.compiling.discard(guild_id)
 
     async def run(self, deployment: Deployment) -> None:
         """Loads a stored deployment. The caller has the guild's turn."""

@@ -73,7 +73,9 @@ def notable(guilds: Iterable[Facts], most: int = MAX_GUILDS) -> list[Facts]:
 
 
 def prometheus_text(workers: Sequence[Facts], guilds: Sequence[Facts]) -> str:
-    """Prometheus text of what `DescribeWorkers` and `DescribeGuilds` said; "" for nothing."""
+    """Prometheus text of what `DescribeWorkers` and `DescribeGuilds` said; "" when they said nothing."""
+    if not workers:
+        return ""
     listed = notable(guilds)
     lines = _family("flora_guilds", "gauge", "Guilds with a script, by state.", _counted("state", GuildState, guilds))
     lines += _family(

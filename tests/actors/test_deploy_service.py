@@ -513,6 +513,25 @@ async def test_given_more_scripts_that_hang_at_load_than_there_are_places_then_t
     assert len(host.loads) == 30
 
 
+async def test_given_a_compiler_with_a_long_line_then_waiting_there_makes_no_stragglers(
+    host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        await make_service(FakeHost(), store).deploy(a_deploy(f"v{number}", guild=str(number)))
+    one_at_a_time = asyncio.Lock()
+
+    async def compile_slowly(guild_id: GuildId, script: Script) -> Compiled:
+        async with one_at_a_time:
+            await asyncio.sleep(0.02)
+        return await FakeHost.compile(host, guild_id, script)
+
+    monkeypatch.setattr(host, "compile", compile_slowly)
+
+    outcome = await make_service(host, store, patience_s=0.012).restore()
+
+    assert outcome == {"restored": 8, "failed": {}, "still_loading": []}
+
+
 async def test_given_a_straggler_that_fails_at_last_then_the_log_says_so(
     host: FakeHost, store: FailingStore, caplog: pytest.LogCaptureFixture
 ) -> None:
