@@ -127,6 +127,14 @@ def test_given_any_body_when_answered_then_the_isolate_gets_exactly_it(body):
     assert (answer["text"].encode() if "text" in answer else base64.b64decode(answer["base64"])) == body
 
 
+@pytest.mark.parametrize(("body", "member"), [(b'{"a":"b"}' * 50_000, "text"), (b"\x01" * 500_000, "base64")])
+def test_given_a_body_that_escaping_would_blow_up_when_answered_then_it_travels_as_base64(body, member):
+    encoded = FetchResponse(URL, 200, "OK", (), body).encoded()
+
+    assert member in orjson.loads(encoded)
+    assert len(encoded) < 2 * len(body)
+
+
 def test_given_an_error_when_it_crosses_then_it_is_a_type_error_with_a_code():
     assert FetchError(FetchCode.BLOCKED, "no").details() == {
         "message": "fetch failed: no",

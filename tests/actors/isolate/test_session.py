@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from flora.actors.fetch.request import FetchResponse
 from flora.actors.isolate.host import uses_fetch
 from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.isolate.session import IsolateSession
@@ -431,6 +432,30 @@ def test_given_a_script_that_fetches_when_it_is_answered_then_it_goes_on_with_th
     assert dict(request.headers) == {"content-type": "text/plain;charset=UTF-8", "x-a": "1"}
     assert b.logs == ['201 {"a":1}']
     assert b.fetches_taken == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        *(("text", "(await r.text()).length"), ("text", "(await r.bytes()).length")),
+        *(("base64", "(await r.bytes()).length"), ("control", "(await r.text()).length")),
+    ],
+)
+def test_given_the_largest_bodies_when_fetched_again_and_again_then_the_isolate_reads_them_whole(bench, kind, read):
+    b = bench(dispatch_timeout_s=20)
+    b.deploy(f"on('messageCreate', async () => {{ const r = await fetch('https://a.example'); console.log({read}) }})")
+    size = b.host.settings.fetch.max_response_bytes
+    body = {"text": b"a", "base64": b"\xff", "control": b"\x01"}[kind] * size
+    answer = FetchResponse("https://a.example/", 200, "OK", (), body).encoded()
+
+    for seq in range(1, 4):
+        b.send(seq, "x")
+        b.until(lambda seq=seq: len(b.fetches) == seq)
+        b.sessions[1].answered([(b.fetches[-1][0], True, answer)], fetched=True)
+        b.until_done(seq)
+
+    assert set(b.done.values()) == {Outcome.OK}
+    assert b.logs == [str(size)] * 3
 
 
 @pytest.mark.parametrize("ends", ["while (true) {}", "await new Promise((r) => setTimeout(r, 60_000))"])

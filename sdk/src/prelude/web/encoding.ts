@@ -3,6 +3,8 @@
 const REPLACEMENT = 0xfffd
 /** Code points turned into text at a time. */
 const CHUNK = 4096
+/** ASCII characters in a row from which on one call for all is quicker. */
+const ASCII_RUN = 16
 const NOTHING = new Uint8Array(0)
 const LABELS = new Set(['utf-8', 'utf8', 'unicode-1-1-utf-8'])
 
@@ -75,7 +77,18 @@ export class TextDecoder {
     let points: number[] = []
     let at = 0
     while (at < bytes.length) {
-      const { point, size } = readPoint(bytes, at)
+      const end = asciiEnd(bytes, at)
+      if (end > at) {
+        text += String.fromCodePoint.apply(null, points)
+        text += String.fromCharCode.apply(null, bytes.subarray(at, end) as unknown as number[])
+        points = []
+        at = end
+        this.#begun = true
+        continue
+      }
+      const found = readPoint(bytes, at)
+      const size = found & 7
+      const point = found >> 3
       if (size === 0 && options.stream === true) {
         this.#rest = bytes.slice(at)
         break
@@ -117,20 +130,31 @@ function bytesOf(input: ArrayBuffer | ArrayBufferView | undefined): Uint8Array {
     : new Uint8Array(input)
 }
 
-/** The code point at an index: −1 for bytes that are none; size 0 when the input ends in the middle of one. */
-function readPoint(bytes: Uint8Array, at: number): { point: number; size: number } {
+/** Where a run of ASCII worth a call of its own ends; `at` itself for none. */
+function asciiEnd(bytes: Uint8Array, at: number): number {
+  const limit = Math.min(bytes.length, at + CHUNK)
+  let end = at
+  while (end < limit && (bytes[end] as number) < 0x80) end++
+  return end - at >= ASCII_RUN ? end : at
+}
+
+/**
+ * The code point at an index times eight, plus how many bytes it takes. The point is −1 for bytes that are none; the size is 0 when the
+ * input ends in the middle of one. One number rather than an object per character: megabytes are decoded here.
+ */
+function readPoint(bytes: Uint8Array, at: number): number {
   const lead = bytes[at] as number
-  if (lead < 0x80) return { point: lead, size: 1 }
+  if (lead < 0x80) return (lead << 3) | 1
   const size = lead >= 0xf0 && lead <= 0xf4 ? 4 : lead >= 0xe0 && lead < 0xf0 ? 3 : lead >= 0xc2 && lead < 0xe0 ? 2 : 0
-  if (size === 0) return { point: -1, size: 1 }
+  if (size === 0) return (-1 << 3) | 1
   let point = lead & (0x7f >> size)
   for (let i = 1; i < size; i++) {
     const next = bytes[at + i]
-    if (next === undefined) return { point: -1, size: 0 }
-    if (next < lowest(lead, i) || next > highest(lead, i)) return { point: -1, size: i }
+    if (next === undefined) return -1 << 3
+    if (next < lowest(lead, i) || next > highest(lead, i)) return (-1 << 3) | i
     point = (point << 6) | (next & 0x3f)
   }
-  return { point, size }
+  return (point << 3) | size
 }
 
 /** The second byte has a narrower range after some leads: no overlong forms, no surrogates, nothing above U+10FFFF. */
