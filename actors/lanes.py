@@ -8,7 +8,7 @@ started can be sent again, in order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flora.messages.ids import GuildId, WorkerId
@@ -79,6 +79,13 @@ class Lanes:
 
     def __len__(self) -> int:
         return len(self._lanes)
+
+    def get(self, guild_id: GuildId) -> Lane | None:
+        """The guild's lane, if it has one."""
+        return self._lanes.get(guild_id)
+
+    def __iter__(self) -> Iterator[GuildId]:
+        return iter(tuple(self._lanes))
 
     def backlog_of(self, worker: WorkerId) -> int:
         """Events sent to a worker and not yet done."""
@@ -186,10 +193,10 @@ class Lanes:
                 found = lane.waiting[0][0]
         return found
 
-    def done(self, guild_id: GuildId, seq: int) -> bool:
-        """Notes that an event is done; False when it was not under way (a late report)."""
+    def done(self, guild_id: GuildId, seq: int, worker: WorkerId) -> bool:
+        """Notes that an event is done; False when it was not under way in that worker (a late report, or the guild has moved)."""
         lane = self._lanes.get(guild_id)
-        if lane is None or lane.unfinished.pop(seq, None) is None:
+        if lane is None or lane.worker != worker or lane.unfinished.pop(seq, None) is None:
             return False
         self._backlog[lane.worker] -= 1
         self._shrank(guild_id, lane)
@@ -211,6 +218,34 @@ class Lanes:
         for row in rows:
             self._send(lane, row)
         return rows
+
+    def take_back(self, guild_id: GuildId) -> int:
+        """Holds a lane; what its worker has not done waits again, in order. For events that are known not to have started.
+
+        Returns:
+            How many they are.
+        """
+        lane = self._lanes[guild_id]
+        lane.held = True
+        count = len(lane.unfinished)
+        lane.waiting.extendleft(reversed(lane.unfinished.values()))
+        lane.unfinished.clear()
+        self._backlog[lane.worker] = self.backlog_of(lane.worker) - count
+        return count
+
+    def move(self, guild_id: GuildId, worker: WorkerId) -> None:
+        """Lets a held lane lead to another worker from now on.
+
+        Raises:
+            ValueError: the old one still has events of the guild, or the lane is open.
+        """
+        lane = self._lanes[guild_id]
+        if not lane.held or lane.unfinished:
+            raise ValueError(f"guild {guild_id} cannot move: {len(lane.unfinished)} events are under way")
+        share = min(lane.backlog, GUILD_SHARE)
+        self._pressure[lane.worker] = self.pressure_on(lane.worker) - share
+        lane.worker = worker
+        self._pressure[worker] = self.pressure_on(worker) + share
 
     def worker_died(self, worker: WorkerId, last_started: Mapping[str, int]) -> list[Salvage]:
         """Holds the worker's lanes, and sorts what it had: started events fail, the others wait again, in order.

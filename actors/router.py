@@ -1,6 +1,7 @@
 """The router: every guild event goes through it, to the worker that owns the guild, in gateway order.
 
-Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds.
+Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds,
+`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_views.py` what describes them.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from typing import Any
 from flora.actors import hold_back
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.hold_back import HoldBack
-from flora.actors.isolate.progress import last_started, read_recorder
+from flora.actors.isolate.progress import busy_for_s, last_started, read_recorder
 from flora.actors.lanes import Row
 from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
+from flora.actors.placement import is_dedicated
 from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_loads import Loads
+from flora.actors.router_places import Places
 from flora.actors.router_recovery import RouterRecovery
 from flora.actors.router_state import RouterState
+from flora.actors.router_views import Views
+from flora.actors.router_wedges import Wedges
 from flora.actors.wire import refused_packets
 from flora.messages.base import Address, Failed, Ok
 from flora.messages.deployment import LoadGuild, UnloadGuild
@@ -30,6 +35,14 @@ from flora.messages.gateway import GatewayFrame, NotePositions, NoteSession, Res
 from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
+from flora.messages.placement import (
+    DescribeGuild,
+    DescribeGuilds,
+    DescribeWorkers,
+    PlaceGuild,
+    Placement,
+    ReadPlacements,
+)
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +52,10 @@ DRAIN_LOOKS, DRAIN_LOOK_S = 2, 0.05
 class Router(FloraActor):
     """Sends each guild event to the worker that owns the guild.
 
-    Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild (deployer), WorkerExited (runtime)
-    Sends      DispatchFrame, LoadIsolate, UnloadIsolate (workers), GatewayControl (gateway), ReloadGuilds (deployer)
+    Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild (deployer), WorkerExited (runtime),
+               PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers (front-end)
+    Sends      DispatchFrame, LoadIsolate, UnloadIsolate (workers), GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer),
+               StartWorker, StopWorker, ReplaceWorker (runtime)
     State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
     Supervises nothing.
     Fails      worker gone → what it had started fails once, the rest is sent again in order after the reload;
@@ -51,6 +66,9 @@ class Router(FloraActor):
         super().__init__()
         self._state: RouterState
         self._loads: Loads
+        self._places: Places
+        self._wedges: Wedges
+        self._views: Views
         self._hold_back = HoldBack()
         self._is_holding = False
         self._gateway: GatewayEnd
@@ -59,8 +77,12 @@ class Router(FloraActor):
     def on_start(self, msg: Start) -> dict[str, Any]:
         self._state = RouterState(self.incarnation, msg.settings.runtime.max_workers)
         self._loads = Loads(self, self._state)
+        self._places = Places(self, self._state, self._loads)
+        self._wedges = Wedges(self, self._state, self._places)
+        self._views = Views(self, self._state, self._places)
         self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
+        self._ask_for_placements(msg.peers)
         if msg.peers.workers:
             self._recovery = RouterRecovery(self, self._state, self._loads)
             self._recovery.begin(self._recovered)
@@ -82,10 +104,20 @@ class Router(FloraActor):
         self._gateway.meet(peers.gateway)
         if self.peers.deployer is not None and peers.deployer != self.peers.deployer:
             self.give_up_on(self.peers.deployer, Unavailable("the deployer died meanwhile"))
+        if peers.deployer != self.peers.deployer:
+            self._ask_for_placements(peers)
         if peers.log_book != self.peers.log_book:
             again = self._state.logs.moved(peers.log_book)
             if again is not None:
                 self.tell(peers.log_book, again)
+
+    def _ask_for_placements(self, peers: Peers) -> None:
+        def told(reply: Ok | Failed) -> None:
+            if isinstance(reply, Ok):
+                self._places.remember(reply.value)
+
+        if peers.deployer is not None:
+            self.ask(peers.deployer, ReadPlacements(req_id=ReqId("")), told)
 
     def _meet_workers(self, peers: Peers) -> None:
         for number, address in peers.workers:
@@ -95,7 +127,7 @@ class Router(FloraActor):
                 self._state.meet(worker, address)
             elif known.address != address:
                 known.address = address
-                self._loads.worker_is_back(worker, known)
+                self._places.worker_is_back(worker, known)
 
     def receiveMsg_WorkerExited(self, msg: WorkerExited, sender: Address) -> None:
         """Sorts out what the dead worker had, and holds its guilds."""
@@ -109,11 +141,14 @@ class Router(FloraActor):
             return
         address, end.address = end.address, None
         end.link.take_back()
-        started = _read_and_remove(msg.recorder)
+        started, busy_s = _read_and_remove(msg.recorder)
         if self._recovery is not None:
             self._recovery.worker_died(worker, started)
-        for salvage in self._state.lanes.worker_died(worker, started):
-            self._loads.tell_of_death(salvage)
+        salvages = self._state.lanes.worker_died(worker, started)
+        self._wedges.worker_died(worker)
+        verdict = self._places.worker_exited(worker, msg, busy_s)
+        for salvage in salvages:
+            self._loads.tell_of_death(salvage, verdict)
         self.give_up_on(address, WorkerGone("the worker died meanwhile"))
 
     # Events
@@ -190,14 +225,18 @@ class Router(FloraActor):
             return
         lanes = self._state.lanes
         for seq, guild_id, _outcome in msg.done:
-            lanes.done(GuildId(guild_id), seq)
+            lanes.done(GuildId(guild_id), seq, worker)
+        if is_dedicated(worker):
+            self._places.outcomes(worker, msg.done)
         if self._recovery is not None:
             self._recovery.done(msg)
         for guild_id, names in msg.subscriptions:
             self._state.subscribe(worker, GuildId(guild_id), names)
         for guild_id, why in msg.lost:
             log.error("guild lost its isolate: %s", why, extra={"guild_id": guild_id})
-            self._state.forget(GuildId(guild_id))
+            self._places.lost(worker, GuildId(guild_id), why)
+        for guild_id, why in msg.wedged:
+            self._wedges.reported(worker, GuildId(guild_id), why)
         if self._is_holding and not lanes.overfull():
             self._let_go()
 
@@ -227,6 +266,24 @@ class Router(FloraActor):
             self._recovering.later(lambda: self._loads.unload(msg, msg.reply_to or sender))
         else:
             self._loads.unload(msg, msg.reply_to or sender)
+
+    # Where guilds run
+
+    def receiveMsg_PlaceGuild(self, msg: PlaceGuild, sender: Address) -> None:
+        """An operator says where a guild is to run."""
+        self._views.place(msg, msg.reply_to or sender)
+
+    def receiveMsg_DescribeGuild(self, msg: DescribeGuild, sender: Address) -> None:
+        """Where a guild runs and how it is."""
+        self._views.describe_guild(msg, msg.reply_to or sender)
+
+    def receiveMsg_DescribeGuilds(self, msg: DescribeGuilds, sender: Address) -> None:
+        """Where all guilds run and how they are."""
+        self._views.describe_guilds(msg, msg.reply_to or sender)
+
+    def receiveMsg_DescribeWorkers(self, msg: DescribeWorkers, sender: Address) -> None:
+        """All workers."""
+        self._views.describe_workers(msg, msg.reply_to or sender)
 
     # Metrics
 
@@ -259,6 +316,9 @@ class Router(FloraActor):
             "events_shed": tally.shed,
             "events_without_isolate": tally.dropped_no_isolate,
             "events_died": tally.died,
+            "guilds_quarantined": self._places.homes.count(Placement.QUARANTINED),
+            "workers_dedicated": sum(map(is_dedicated, self._state.workers)),
+            "worker_deaths": self._places.total_deaths,
             "packets_refused": refused_packets(),
         }
 
@@ -313,10 +373,10 @@ class Router(FloraActor):
         )
 
 
-def _read_and_remove(recorder: str) -> dict[str, int]:
-    """What a dead worker had started; its flight recorder is of no use afterwards."""
+def _read_and_remove(recorder: str) -> tuple[dict[str, int], dict[str, float]]:
+    """What a dead worker had started, and who was inside V8 for how long; its flight recorder is of no use afterwards."""
     if not recorder:
-        return {}
-    started = last_started(read_recorder(Path(recorder)))
+        return {}, {}
+    entries = read_recorder(Path(recorder))
     Path(recorder).unlink(missing_ok=True)
-    return started
+    return last_started(entries), busy_for_s(entries, time.monotonic())

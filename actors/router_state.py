@@ -27,7 +27,7 @@ Subscription = tuple[str, tuple[str, ...]]
 class WorkerEnd:
     """What the router knows of one worker."""
 
-    address: Address
+    address: Address | None  # None: it does not run now
     link: Link[Row]
     parked: list[tuple[LoadGuild, Address]] = field(default_factory=list)  # loads that came while it was down
 
@@ -51,7 +51,7 @@ class RouterState:
         self.logs = LogSender(epoch)
         self._told_no_isolate: set[str] = set()
 
-    def meet(self, worker: WorkerId, address: Address) -> WorkerEnd:
+    def meet(self, worker: WorkerId, address: Address | None) -> WorkerEnd:
         """A worker that was not known before."""
         end = self.workers[worker] = WorkerEnd(address, Link(self._epoch, MAX_FRAME_ROWS, window=WINDOW))
         return end
@@ -65,6 +65,8 @@ class RouterState:
 
     def subscribe(self, worker: WorkerId, guild_id: GuildId, names: tuple[str, ...]) -> None:
         """Notes what a guild's script handles, and has the gateway told."""
+        if guild_id in self.lanes and self.lanes[guild_id].worker != worker:
+            return  # it has moved on
         if guild_id not in self.lanes:  # only after a restart of this router: the worker knows the guild, we do not
             self.routes.assign(guild_id, worker)
             self.lanes.open(guild_id, worker, held=False)

@@ -515,7 +515,8 @@ class Worker(FloraActor):
     def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
         """Counters of this process."""
         self.counters.rss_bytes = resident_bytes() or 0
-        self.reply_ok(msg, sender, self.counters.snapshot())
+        own = {"cpu_us": time.process_time_ns() // 1000}
+        self.reply_ok(msg, sender, self.counters.snapshot() | own)
 
     def receiveMsg_ReadGuildUsage(self, msg: ReadGuildUsage, sender: Address) -> None:
         """What guilds use. Their isolates answer at once: they are actors of this very process."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ import pytest
 from thespian.actors import Actor, ActorSystem
 
 from flora.actors import base
-from flora.messages.base import Address
+from flora.actors.router import Router
+from flora.messages.base import Address, Failed, Ok
+from flora.messages.deployment import LoadGuild, ReloadGuilds
+from flora.messages.dispatch import DispatchFrame, LoadIsolate, WorkerExited, WorkerFrame
+from flora.messages.errors import LoadFailed
+from flora.messages.gateway import GatewayControl, GatewayFrame
+from flora.messages.ids import GuildId, ReqId
+from flora.messages.lifecycle import Peers, PeersChanged, ReadMetrics, Start
+from flora.messages.placement import StartWorker, StopWorker
 from flora.messages.settings import RuntimeSettings, Settings
 
 _STEP_S = 0.005
@@ -91,6 +99,151 @@ class Stage:
         return value
 
 
+class Scene:
+    """A router and everybody around it."""
+
+    def __init__(self, stage: Any, settings: Any, *, restarted: bool = False) -> None:
+        self.stage = stage
+        self.router = stage.create(Router)
+        self.gateway, self.deployer, self.caller = stage.puppet(), stage.puppet(), stage.puppet()
+        self.runtime = stage.puppet()
+        self.workers = [stage.puppet(), stage.puppet()]
+        self.peers = Peers(
+            runtime=self.runtime,
+            gateway=self.gateway,
+            deployer=self.deployer,
+            workers=tuple(enumerate(self.workers)),
+        )
+        self._gateway_frames = 0
+        self._worker_frames: dict[str, int] = {}
+        self._next_seq = 1
+        self._acknowledged = 0
+        self._started = 0
+        # As at boot: the workers come after the router. One that finds workers at its start was restarted.
+        peers = self.peers if restarted else replace(self.peers, workers=())
+        start = Start(req_id=ReqId("start"), settings=settings, peers=peers, name="router")
+        assert isinstance(stage.ask(self.router, start), Ok)
+        stage.tell(self.router, PeersChanged(peers=self.peers))
+
+    def load(self, guild_id: GuildId, req_id: str = "load", *, restore: bool = False, **more: Any) -> None:
+        request = LoadGuild(
+            req_id=ReqId(req_id), guild_id=guild_id, script="", source_map=None, restore=restore, **more
+        )
+        self.stage.say(self.caller, self.router, request)
+
+    def loads_at(self, worker: Any) -> list[LoadIsolate]:
+        return self.stage.seen_by(worker, LoadIsolate)
+
+    def finish_load(self, worker: Any, handlers: tuple[str, ...] = ("messageCreate",)) -> None:
+        request = self.loads_at(worker)[-1]
+        value = {"replaced": False, "handlers": handlers}
+        self.stage.say(worker, self.router, Ok(req_id=request.req_id, value=value))
+        self.acknowledge_controls()
+
+    def fail_load(self, worker: Any, code: str = LoadFailed.code) -> None:
+        request = self.loads_at(worker)[-1]
+        self.stage.say(worker, self.router, Failed(req_id=request.req_id, code=code, message="no"))
+        self.acknowledge_controls()
+
+    def acknowledge_controls(self) -> None:
+        """The gateway takes in what the router has sent it."""
+        while (controls := self.stage.seen_by(self.gateway, GatewayControl)) and controls[
+            -1
+        ].number > self._acknowledged:
+            self._acknowledged = controls[-1].number
+            ack = GatewayFrame(
+                number=0,
+                ack=self._acknowledged,
+                epoch="g",
+                first_seq=0,
+                guild_ids=(),
+                names=(),
+                payloads=(),
+                received_us=(),
+            )
+            self.stage.say(self.gateway, self.router, ack)
+
+    def events(self, *guild_ids: str, name: str = "messageCreate", positions: tuple[Any, ...] = ()) -> list[int]:
+        """One frame of the gateway with an event per guild id; gives their numbers."""
+        self._gateway_frames += 1
+        first = self._next_seq
+        self._next_seq += len(guild_ids)
+        frame = GatewayFrame(
+            number=self._gateway_frames, ack=self._acknowledged, epoch="g", first_seq=first, guild_ids=guild_ids,
+            names=(name,) * len(guild_ids), payloads=("{}",) * len(guild_ids), received_us=(0,) * len(guild_ids),
+            positions=positions,
+        )  # fmt: skip
+        self.stage.say(self.gateway, self.router, frame)
+        return list(range(first, self._next_seq))
+
+    def worker_says(self, worker: Any, ack: int, **what: Any) -> None:
+        number = self._worker_frames.get(str(worker), 0) + bool(what)
+        self._worker_frames[str(worker)] = number
+        frame = WorkerFrame(number=number if what else 0, ack=ack, epoch=f"w{worker}", **what)
+        self.stage.say(worker, self.router, frame)
+
+    def sent_to(self, worker: Any) -> list[int]:
+        """Numbers of the events a worker was sent, in order; acknowledges them."""
+        frames: list[DispatchFrame] = []
+        while len(found := [f for f in self.stage.seen_by(worker, DispatchFrame) if f.number]) > len(frames):
+            frames = found
+            self.worker_says(worker, ack=frames[-1].number)
+        return [seq for frame in frames for seq in frame.seqs]
+
+    def replies(self) -> list[Any]:
+        return self.stage.seen_by(self.caller, Ok) + self.stage.seen_by(self.caller, Failed)
+
+    def metrics(self) -> dict[str, Any]:
+        reader = self.stage.puppet()
+        self.stage.say(reader, self.router, ReadMetrics(req_id=ReqId("m")))
+        for worker in self.workers:
+            for request in self.stage.seen_by(worker, ReadMetrics)[-1:]:
+                self.stage.say(worker, self.router, Ok(req_id=request.req_id, value={"isolate_count": 1}))
+        return dict(self.stage.until(lambda: self.stage.seen_by(reader, Ok))[0].value)
+
+    def worker_dies(self, worker_id: int = 0, recorder: str = "", **how: Any) -> None:
+        left = tuple(entry for entry in self.peers.workers if entry[0] != worker_id)
+        self.peers = replace(self.peers, workers=left)
+        self.stage.tell(self.router, WorkerExited(worker_id=worker_id, recorder=recorder, **how))
+
+    def worker_returns(self) -> Any:
+        self.workers[0] = self.stage.puppet()
+        self.meet(0, self.workers[0])
+        return self.workers[0]
+
+    def meet(self, worker_id: int, address: Any) -> None:
+        """Runtime says where a worker is."""
+        others = tuple(entry for entry in self.peers.workers if entry[0] != worker_id)
+        self.change_peers(workers=(*others, (worker_id, address)))
+
+    def start_worker(self) -> tuple[int, Any]:
+        """Runtime starts the dedicated worker that it was asked for last; gives its number and address."""
+        request = self.stage.until(lambda: self.stage.seen_by(self.runtime, StartWorker)[self._started :])[0]
+        self._started += 1
+        worker = self.stage.puppet()
+        self.meet(request.worker_id, worker)
+        self.stage.say(self.runtime, self.router, Ok(req_id=request.req_id))
+        return request.worker_id, worker
+
+    def stopped(self) -> list[int]:
+        """Numbers of the dedicated workers that Runtime was told to end."""
+        return [request.worker_id for request in self.stage.seen_by(self.runtime, StopWorker)]
+
+    def reloads(self) -> list[tuple[GuildId, ...]]:
+        """What the deployer was asked to load again, oldest first."""
+        return [request.guild_ids for request in self.stage.seen_by(self.deployer, ReloadGuilds)]
+
+    def ask(self, request: Any) -> Any:
+        """Asks the router something; gives the answer."""
+        asker = self.stage.puppet()
+        self.stage.say(asker, self.router, request)
+        return self.stage.until(lambda: self.stage.seen_by(asker))[0]
+
+    def change_peers(self, **what: Any) -> None:
+        self.peers = replace(self.peers, **what)
+        self.stage.tell(self.router, PeersChanged(peers=self.peers))
+
+
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(base, "setproctitle", lambda title: None)  # the process is pytest's
@@ -103,3 +256,14 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return Settings(data_dir=tmp_path, runtime=RuntimeSettings(max_workers=2))
+
+
+@pytest.fixture
+def make_scene(stage: Stage, settings: Settings) -> Callable[..., Scene]:
+    """Makes a router and everybody around it; fields of the runtime's settings can be given."""
+
+    def make(*, restarted: bool = False, **runtime: Any) -> Scene:
+        changed = replace(settings, runtime=replace(settings.runtime, **runtime))
+        return Scene(stage, changed, restarted=restarted)
+
+    return make

@@ -78,7 +78,7 @@ class World:
 
     def worker_reports(self, worker: WorkerId) -> None:
         for row in self.workers[worker].reports:
-            self.lanes.done(GuildId(row[1]), row[0])
+            self.lanes.done(GuildId(row[1]), row[0], worker)
             if self.recovery is not None:
                 self.recovery.done(GuildId(row[1]), row[0])
         self.workers[worker].reports.clear()

@@ -8,128 +8,21 @@ from typing import Any
 import pytest
 
 from flora.actors import router_gateway, router_loads, router_recovery
-from flora.actors.router import Router
 from flora.actors.routing import default_worker
-from flora.messages.base import Failed, Ok
-from flora.messages.deployment import ListWantedGuilds, LoadGuild, ReloadGuilds, UnloadGuild
-from flora.messages.dispatch import DispatchFrame, LoadIsolate, UnloadIsolate, WorkerExited, WorkerFrame, WorkerReport
+from flora.messages.base import Ok
+from flora.messages.deployment import ListWantedGuilds, ReloadGuilds, UnloadGuild
+from flora.messages.dispatch import UnloadIsolate, WorkerExited, WorkerReport
 from flora.messages.errors import LoadFailed, WorkerGone
-from flora.messages.gateway import GatewayControl, GatewayFrame, NotePositions, NoteSession, ResumePoint, ShardSession
+from flora.messages.gateway import GatewayControl, NotePositions, NoteSession, ResumePoint, ShardSession
 from flora.messages.ids import GuildId, ReqId
-from flora.messages.lifecycle import Peers, PeersChanged, ReadMetrics, Start
 
 GUILDS = [GuildId(str(n)) for n in range(100) if default_worker(GuildId(str(n)), 2) == 0]
 G, H = GUILDS[:2]
 
 
-class Scene:
-    """A router and everybody around it."""
-
-    def __init__(self, stage: Any, settings: Any, *, restarted: bool = False) -> None:
-        self.stage = stage
-        self.router = stage.create(Router)
-        self.gateway, self.deployer, self.caller = stage.puppet(), stage.puppet(), stage.puppet()
-        self.workers = [stage.puppet(), stage.puppet()]
-        self.peers = Peers(gateway=self.gateway, deployer=self.deployer, workers=tuple(enumerate(self.workers)))
-        self._gateway_frames = 0
-        self._worker_frames: dict[str, int] = {}
-        self._next_seq = 1
-        self._acknowledged = 0
-        # As at boot: the workers come after the router. One that finds workers at its start was restarted.
-        peers = self.peers if restarted else replace(self.peers, workers=())
-        start = Start(req_id=ReqId("start"), settings=settings, peers=peers, name="router")
-        assert isinstance(stage.ask(self.router, start), Ok)
-        stage.tell(self.router, PeersChanged(peers=self.peers))
-
-    def load(self, guild_id: GuildId, req_id: str = "load", *, restore: bool = False) -> None:
-        request = LoadGuild(req_id=ReqId(req_id), guild_id=guild_id, script="", source_map=None, restore=restore)
-        self.stage.say(self.caller, self.router, request)
-
-    def loads_at(self, worker: Any) -> list[LoadIsolate]:
-        return self.stage.seen_by(worker, LoadIsolate)
-
-    def finish_load(self, worker: Any, handlers: tuple[str, ...] = ("messageCreate",)) -> None:
-        request = self.loads_at(worker)[-1]
-        value = {"replaced": False, "handlers": handlers}
-        self.stage.say(worker, self.router, Ok(req_id=request.req_id, value=value))
-        self.acknowledge_controls()
-
-    def fail_load(self, worker: Any, code: str = LoadFailed.code) -> None:
-        request = self.loads_at(worker)[-1]
-        self.stage.say(worker, self.router, Failed(req_id=request.req_id, code=code, message="no"))
-        self.acknowledge_controls()
-
-    def acknowledge_controls(self) -> None:
-        """The gateway takes in what the router has sent it."""
-        while (controls := self.stage.seen_by(self.gateway, GatewayControl)) and controls[
-            -1
-        ].number > self._acknowledged:
-            self._acknowledged = controls[-1].number
-            ack = GatewayFrame(
-                number=0,
-                ack=self._acknowledged,
-                epoch="g",
-                first_seq=0,
-                guild_ids=(),
-                names=(),
-                payloads=(),
-                received_us=(),
-            )
-            self.stage.say(self.gateway, self.router, ack)
-
-    def events(self, *guild_ids: str, name: str = "messageCreate", positions: tuple[Any, ...] = ()) -> list[int]:
-        """One frame of the gateway with an event per guild id; gives their numbers."""
-        self._gateway_frames += 1
-        first = self._next_seq
-        self._next_seq += len(guild_ids)
-        frame = GatewayFrame(
-            number=self._gateway_frames, ack=self._acknowledged, epoch="g", first_seq=first, guild_ids=guild_ids,
-            names=(name,) * len(guild_ids), payloads=("{}",) * len(guild_ids), received_us=(0,) * len(guild_ids), positions=positions,
-        )  # fmt: skip
-        self.stage.say(self.gateway, self.router, frame)
-        return list(range(first, self._next_seq))
-
-    def worker_says(self, worker: Any, ack: int, **what: Any) -> None:
-        number = self._worker_frames.get(str(worker), 0) + bool(what)
-        self._worker_frames[str(worker)] = number
-        frame = WorkerFrame(number=number if what else 0, ack=ack, epoch=f"w{worker}", **what)
-        self.stage.say(worker, self.router, frame)
-
-    def sent_to(self, worker: Any) -> list[int]:
-        """Numbers of the events a worker was sent, in order; acknowledges them."""
-        frames: list[DispatchFrame] = []
-        while len(found := [f for f in self.stage.seen_by(worker, DispatchFrame) if f.number]) > len(frames):
-            frames = found
-            self.worker_says(worker, ack=frames[-1].number)
-        return [seq for frame in frames for seq in frame.seqs]
-
-    def replies(self) -> list[Any]:
-        return self.stage.seen_by(self.caller, Ok) + self.stage.seen_by(self.caller, Failed)
-
-    def metrics(self) -> dict[str, Any]:
-        reader = self.stage.puppet()
-        self.stage.say(reader, self.router, ReadMetrics(req_id=ReqId("m")))
-        for worker in self.workers:
-            for request in self.stage.seen_by(worker, ReadMetrics)[-1:]:
-                self.stage.say(worker, self.router, Ok(req_id=request.req_id, value={"isolate_count": 1}))
-        return dict(self.stage.until(lambda: self.stage.seen_by(reader, Ok))[0].value)
-
-    def worker_dies(self) -> None:
-        self.stage.tell(self.router, WorkerExited(worker_id=0, recorder=""))
-
-    def worker_returns(self) -> Any:
-        self.workers[0] = self.stage.puppet()
-        self.change_peers(workers=tuple(enumerate(self.workers)))
-        return self.workers[0]
-
-    def change_peers(self, **what: Any) -> None:
-        self.peers = replace(self.peers, **what)
-        self.stage.tell(self.router, PeersChanged(peers=self.peers))
-
-
 @pytest.fixture
-def scene(stage, settings) -> Scene:
-    return Scene(stage, settings)
+def scene(make_scene):
+    return make_scene()
 
 
 def test_given_a_load_when_the_gateway_does_not_know_the_handlers_yet_then_it_is_not_confirmed(scene):
@@ -384,11 +277,11 @@ def test_given_a_full_backlog_then_the_gateway_is_held_back_until_there_is_room(
 
 
 @pytest.fixture
-def restarted(stage, settings) -> Scene:
-    return Scene(stage, settings, restarted=True)
+def restarted(make_scene):
+    return make_scene(restarted=True)
 
 
-def report(scene: Scene, worker: Any, guild_id: str, received: int = 0, unfinished: tuple[int, ...] = ()) -> None:
+def report(scene: Any, worker: Any, guild_id: str, received: int = 0, unfinished: tuple[int, ...] = ()) -> None:
     """What one worker tells a new router."""
     scene.stage.say(
         worker,
@@ -401,7 +294,7 @@ def report(scene: Scene, worker: Any, guild_id: str, received: int = 0, unfinish
     )
 
 
-def deployer_wants(scene: Scene, *guild_ids: GuildId) -> None:
+def deployer_wants(scene: Any, *guild_ids: GuildId) -> None:
     request = scene.stage.until(lambda: scene.stage.seen_by(scene.deployer, ListWantedGuilds))[0]
     scene.stage.say(scene.deployer, scene.router, Ok(req_id=request.req_id, value=guild_ids))
 
@@ -487,9 +380,9 @@ def test_given_a_worker_that_died_before_this_router_lived_then_its_successor_is
     assert scene.sent_to(scene.workers[0]) == seqs
 
 
-def test_given_a_worker_that_stays_silent_then_the_others_do_not_wait_for_ever(stage, settings, monkeypatch):
+def test_given_a_worker_that_stays_silent_then_the_others_do_not_wait_for_ever(stage, make_scene, monkeypatch):
     monkeypatch.setattr(router_recovery, "RECOVERY_LIMIT_S", 0.05)
-    scene = Scene(stage, settings, restarted=True)
+    scene = make_scene(restarted=True)
     report(scene, scene.workers[0], G)
     seqs = scene.events(G)
 
@@ -513,7 +406,7 @@ def test_given_requests_during_the_recovery_then_they_are_answered_after_it(rest
 # A gateway that was restarted
 
 
-def where(scene: Scene, gateway: Any) -> dict[str, Any]:
+def where(scene: Any, gateway: Any) -> dict[str, Any]:
     scene.stage.say(gateway, scene.router, ResumePoint(req_id=ReqId("where")))
     return dict(scene.stage.until(lambda: scene.stage.seen_by(gateway, Ok))[-1].value)
 

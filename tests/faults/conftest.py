@@ -27,9 +27,15 @@ pytest_runtest_makereport = _acceptance.pytest_runtest_makereport
 
 
 @pytest.fixture(scope="module")
-def broken_flora(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator[Any]:
-    """One flora for all tests of a module. They kill its parts, and each waits until that is repaired."""
-    running = _acceptance.helper.RunningFlora(tmp_path_factory.mktemp("flora"), _acceptance.SHARED_SETTINGS)
+def broken_flora(
+    tmp_path_factory: pytest.TempPathFactory, built_sdk: None, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """One flora for all tests of a module, which may say with what SETTINGS.
+
+    They kill its parts, and each waits until that is repaired.
+    """
+    settings = getattr(request.module, "SETTINGS", _acceptance.SHARED_SETTINGS)
+    running = _acceptance.helper.RunningFlora(tmp_path_factory.mktemp("flora"), settings)
     try:
         running.start()
         running.unlimited()
