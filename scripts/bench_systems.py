@@ -107,7 +107,7 @@ class PlainBot:
 
 
 class Flora:
-    """The whole of flora on a fresh data folder, with its default settings."""
+    """The whole of flora on a fresh data folder, with its default settings but for the share of a guild."""
 
     def __init__(
         self,
@@ -138,6 +138,9 @@ class Flora:
             "API_SECRET": "benchmark" * 8,
             "SECRETS_MASTER_KEY": "0b" * 32,
             "API_ADDRESS": "127.0.0.1",
+            # One guild may be asked for more than a fair share here.
+            "RUNTIME_OPS_PER_SECOND": "0",
+            "RUNTIME_CPU_SHARE_PERCENT": "0",
         }
         if workers is not None:
             self._environ["RUNTIME_MAX_WORKERS"] = str(workers)
