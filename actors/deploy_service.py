@@ -146,6 +146,24 @@ class DeployService:
         """Guilds whose script is to run: those that were loaded, or are being loaded."""
         return self._scripts.wanted()
 
+    def adopt(self, running: Iterable[GuildId], unstored: Iterable[GuildId]) -> None:
+        """Takes over from a deployer that died.
+
+        Args:
+            running: Guilds whose script runs; they are left alone.
+            unstored: Guilds of which it is not known whether what runs is what is stored; that is loaded.
+        """
+        for guild_id in running:
+            self._scripts.of(guild_id).loaded = True
+        for guild_id in unstored:
+            self._spawn(self._reconcile(guild_id, at_once=True))
+
+    async def present(self, guild_ids: Iterable[GuildId], *, complete: bool) -> None:
+        """The bot is in these guilds, and if the list is complete in no others."""
+        there = set(guild_ids)
+        gone = [guild_id for guild_id in self.wanted() if complete and guild_id not in there]
+        await asyncio.gather(*map(self.left, gone), *map(self.joined, there))
+
     async def drain(self, limit_s: float) -> bool:
         """Takes no new deploys and waits for those under way. False: some did not end within `limit_s`."""
         self._draining = True
@@ -180,6 +198,7 @@ class DeployService:
                 await self._put_back(plan)
             raise
         recorded = await self._record_success(plan)
+        self._host.stored(request.guild_id)
         self._scripts.deployed(request.guild_id)
         return recorded
 
@@ -256,12 +275,13 @@ class DeployService:
             return "the previous one could not be loaded again yet"
         return "the previous one runs again"
 
-    async def _reconcile(self, guild_id: GuildId) -> None:
+    async def _reconcile(self, guild_id: GuildId, *, at_once: bool = False) -> None:
         """Loads what the store has, as soon as it can be asked. For when nobody knows which script runs."""
         failures = 0
         while True:
             failures += 1
-            await self._scripts.sleep(RECONCILE_BACKOFF.delay_s(failures, self._scripts.rng))
+            if failures > 1 or not at_once:
+                await self._scripts.sleep(RECONCILE_BACKOFF.delay_s(failures, self._scripts.rng))
             try:
                 async with self._scripts.turns.turn(guild_id):
                     stored = await self._store.current(guild_id)

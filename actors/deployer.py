@@ -26,14 +26,16 @@ from flora.messages.deployment import (
     Deploy,
     GetDeployment,
     ListDeployments,
+    ListRunning,
     ListWantedGuilds,
     LoadGuild,
     ReloadGuilds,
     RestoreDeployments,
+    ScriptStored,
     UnloadGuild,
 )
 from flora.messages.errors import BugError, ConfigError, FloraError, TimedOut
-from flora.messages.gateway import GuildJoined, GuildLeft
+from flora.messages.gateway import GuildJoined, GuildLeft, GuildsPresent
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain, Peers, Start
 from flora.messages.placement import NotePlacement, ReadPlacements
@@ -48,6 +50,7 @@ LOAD_MARGIN_S = 30.0
 CLOSE_LIMIT_S = 1.0
 PROGRESS_EVERY_S = 0.25
 ROUTERS_ASKED = 3
+ROUTER_KNOWS_LIMIT_S = 8.0  # one that is recovering itself takes up to 5 s
 DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
 
 NO_ID = ReqId("")  # the bridge gives every request its own
@@ -85,6 +88,9 @@ class PeerHost:
         )
         await self._ask_any_router(request, self._load_limit_s)
 
+    def stored(self, guild_id: GuildId) -> None:
+        self._router.tell(ScriptStored(guild_id=guild_id))
+
     async def unload(self, guild_id: GuildId) -> None:
         await self._ask_any_router(UnloadGuild(req_id=NO_ID, guild_id=guild_id), UNLOAD_LIMIT_S)
 
@@ -106,11 +112,11 @@ class Deployer(FloraActor):
 
     Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement,
                ReadPlacements (router),
-               GuildJoined, GuildLeft (gateway)
-    Sends      Compile (compiler), LoadGuild, UnloadGuild (router), RestoreProgress (runtime); Ok, Failed (caller)
+               GuildJoined, GuildLeft, GuildsPresent (gateway)
+    Sends      Compile (compiler), LoadGuild, UnloadGuild, ScriptStored, ListRunning (router), RestoreProgress (runtime);
+               Ok, Failed (caller)
     State      the deploys under way and a cache of compiled scripts; the rest is in Postgres.
-    Supervises nothing. A deploy under way when this actor dies leaves the old script or the new one running and the
-               same one or the older stored; deploying again settles it.
+    Supervises nothing. A deploy under way when this actor dies is settled by the next one: what is stored is loaded.
     Fails      Postgres away → StorageError or Unavailable, the previous script runs again; compiler or router
                restarting → waits a moment, then Unavailable.
     """
@@ -154,7 +160,17 @@ class Deployer(FloraActor):
             workers=runtime.max_workers,
             starter=load_starter,
         )
+        await self._take_over()
         return {}
+
+    async def _take_over(self) -> None:
+        """At boot nothing runs; after the death of another deployer everything does, and is left alone."""
+        try:
+            found = await self._router.ask(ListRunning(req_id=NO_ID), ROUTER_KNOWS_LIMIT_S)
+        except FloraError as exc:
+            log.warning("what runs is not known: %s", exc, extra={"action": "take_over_failed"})
+        else:
+            self._service.adopt(found["running"], found["unstored"])
 
     def on_peers(self, peers: Peers) -> None:
         self.bridge.call(self._meet, peers)
@@ -236,6 +252,10 @@ class Deployer(FloraActor):
     def receiveMsg_GuildLeft(self, msg: GuildLeft, sender: Address) -> None:
         """The bot was removed from this guild."""
         self._go(self._service.left(msg.guild_id))
+
+    def receiveMsg_GuildsPresent(self, msg: GuildsPresent, sender: Address) -> None:
+        """What came and went before this actor lived."""
+        self._go(self._service.present(msg.guild_ids, complete=msg.complete))
 
     def receiveMsg_NotePlacement(self, msg: NotePlacement, sender: Address) -> None:
         """Where a guild is to run from now on."""

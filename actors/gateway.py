@@ -28,6 +28,7 @@ from flora.messages.gateway import (
     GatewayReady,
     GuildJoined,
     GuildLeft,
+    GuildsPresent,
     NotePositions,
     NoteSession,
     OpenGateway,
@@ -104,7 +105,7 @@ class Gateway(FloraActor):
 
     Receives   OpenGateway, StopIntake (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
     Sends      ResumePoint, GatewayFrame, NoteSession, NotePositions (router), RestResultsFrame (workers),
-               GuildJoined, GuildLeft (deployer),
+               GuildJoined, GuildLeft, GuildsPresent (deployer),
                GatewayReady, GatewayFailed (runtime)
     State      subscriptions per guild (from the router), events until they are settled, waiting REST calls, scope cache. Memory only.
     Supervises nothing. Restarted by Runtime: the router says what guilds subscribed to and which sessions to resume;
@@ -318,8 +319,7 @@ class Gateway(FloraActor):
         if peers.router is not None and peers.router != self.peers.router:
             self._meet_router(peers.router)
         if peers.deployer is not None and peers.deployer != self.peers.deployer:
-            for guild_id in self._guilds:
-                self.tell(peers.deployer, GuildJoined(guild_id=GuildId(guild_id)))
+            self._meet_deployer(peers.deployer)
         gone = {str(address) for _, address in self.peers.workers} - {str(address) for _, address in peers.workers}
         for origin in [origin for origin, end in self._workers.items() if str(end.address) in gone]:
             self._forget_worker(origin)
@@ -334,6 +334,11 @@ class Gateway(FloraActor):
             self.send(router, NoteSession(session=session))
         if not self._knows_where:
             self._ask_where(router)
+
+    def _meet_deployer(self, deployer: Address) -> None:
+        shards = next((session.shard_count for session in self._sessions.values()), 0)
+        guild_ids = tuple(map(GuildId, sorted(self._guilds)))
+        self.send(deployer, GuildsPresent(guild_ids=guild_ids, complete=len(self._sessions) == shards > 0))
 
     def receiveMsg_StopIntake(self, msg: StopIntake, sender: Address) -> None:
         """Takes no more events; answered by `flush` when those that were taken have left."""

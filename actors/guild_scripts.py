@@ -33,6 +33,9 @@ class ScriptHost(Protocol):
     async def load(self, guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
         """Makes this the guild's running script; the one before stays when this raises anything but TimedOut."""
 
+    def stored(self, guild_id: GuildId) -> None:
+        """What was loaded last is stored."""
+
     async def unload(self, guild_id: GuildId) -> None:
         """Stops the guild's script. A guild without one is fine."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from flora.messages.base import Address, Request
+from flora.messages.base import Address, Message, Request
 from flora.messages.errors import TimedOut, Unavailable
 
 PRESENCE_LIMIT_S = 15.0  # how long to wait for a peer that is being restarted
@@ -16,6 +16,9 @@ class Asking(Protocol):
 
     async def ask(self, to: Address, request: Request, limit_s: float = 30) -> Any:
         """Sends a request and waits for its answer."""
+
+    def tell(self, to: Address, message: Message) -> None:
+        """Sends a message."""
 
 
 class PeerCalls:
@@ -66,6 +69,11 @@ class PeerCalls:
             raise TimedOut(f"the {self._role} was restarted before it answered", peer=self._role) from None
         finally:
             self._under_way.discard(task)
+
+    def tell(self, message: Message) -> None:
+        """Sends, if the peer is there."""
+        if self._address is not None:
+            self._bridge.tell(self._address, message)
 
     async def _wait_for_address(self) -> Address:
         try:

@@ -28,7 +28,7 @@ from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
 from flora.actors.wire import refused_packets
 from flora.messages.base import Address, Failed, Ok
-from flora.messages.deployment import LoadGuild, UnloadGuild
+from flora.messages.deployment import ListRunning, LoadGuild, ScriptStored, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import Unavailable, WorkerGone
 from flora.messages.gateway import GatewayFrame, NotePositions, NoteSession, ResumePoint
@@ -259,6 +259,18 @@ class Router(FloraActor):
             self._recovering.later(lambda: self._loads.load(msg, msg.reply_to or sender))
         else:
             self._loads.load(msg, msg.reply_to or sender)
+
+    def receiveMsg_ScriptStored(self, msg: ScriptStored, sender: Address) -> None:
+        """Running and stored script agree."""
+        self._state.unstored.discard(msg.guild_id)
+
+    def receiveMsg_ListRunning(self, msg: ListRunning, sender: Address) -> None:
+        """A new deployer learns what its predecessor had loaded."""
+        if self._recovering is not None:
+            self._recovering.later(lambda: self.receiveMsg_ListRunning(msg, sender))
+        else:
+            running = tuple(guild_id for guild_id in self._state.subscriptions if guild_id in self._state.lanes)
+            self.reply_ok(msg, sender, {"running": running, "unstored": tuple(self._state.unstored)})
 
     def receiveMsg_UnloadGuild(self, msg: UnloadGuild, sender: Address) -> None:
         """Stops the guild's isolate; an unknown guild is fine."""

@@ -115,6 +115,8 @@ class Loads:
 
     def load(self, msg: LoadGuild, asker: Address) -> None:
         """Has the guild's worker build the isolate; the guild's first events wait for it."""
+        if not msg.restore:
+            self._state.unstored.add(msg.guild_id)
         worker = self.places.worker_for(msg)
         end = self._state.workers[worker]
         if end.address is None:
@@ -142,6 +144,8 @@ class Loads:
             self._loaded_in_vain(msg, asker, worker)
             return
         if isinstance(reply, Ok):
+            if msg.restore:
+                self._state.unstored.discard(guild_id)
             self._state.subscribe(worker, guild_id, tuple(reply.value["handlers"]))
             if not self.places.moves.holds(guild_id):
                 self._state.workers[worker].link.offer_all(lanes.release(guild_id))
@@ -159,6 +163,8 @@ class Loads:
             self._state.workers[worker].parked.append((msg, asker))
             return
         self._tried_again.discard(msg.req_id)
+        if not msg.restore:
+            self._state.unstored.discard(guild_id)  # what ran before goes on
         if not is_settled and self._is_over(msg, reply):
             self._state.forget(guild_id)
         self._shell.send(

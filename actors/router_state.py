@@ -49,6 +49,7 @@ class RouterState:
         self.subscriptions: dict[GuildId, tuple[str, ...]] = {}
         self.gateway: Link[Subscription] = Link(epoch, MAX_CONTROL_ROWS)
         self.logs = LogSender(epoch)
+        self.unstored: set[GuildId] = set()  # run a script, or load one, that the deployer has not said is stored
         self._told_no_isolate: set[str] = set()
 
     def meet(self, worker: WorkerId, address: Address | None) -> WorkerEnd:
@@ -78,6 +79,7 @@ class RouterState:
         """The guild has nothing that runs any more: its events stop at the gateway."""
         self.lanes.close(guild_id)
         self.routes.forget(guild_id)
+        self.unstored.discard(guild_id)
         if self.subscriptions.pop(guild_id, None) is not None:
             self.gateway.offer((guild_id, ()))
 

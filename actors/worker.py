@@ -34,7 +34,7 @@ from flora.messages.dispatch import (
     WorkerFrame,
     WorkerReport,
 )
-from flora.messages.errors import LoadFailed, error_from
+from flora.messages.errors import LoadFailed, Unavailable, error_from
 from flora.messages.gateway import RestFrame, RestResultsFrame
 from flora.messages.isolate import (
     BootIsolate,
@@ -182,6 +182,16 @@ class Worker(FloraActor):
                 resident.request, resident.given_up = None, True
                 self._local.tell(resident.address, CloseIsolate(limit_s=0))
 
+    def _supersede(self, guild_id: str) -> None:
+        """A newer load has come: who asked for the older one no longer waits for it, and it must not be the last to finish."""
+        for resident in self._residents.values():
+            if resident.guild_id == guild_id and resident.request is not None:
+                self.reply_failed(
+                    resident.request, resident.asker, Unavailable("a newer script was to be loaded instead")
+                )
+                resident.request, resident.given_up = None, True
+                self._local.tell(resident.address, CloseIsolate(limit_s=0))
+
     def _fail_calls(self) -> None:
         """What the dead gateway had; what was not sent to it goes to the next."""
         why = "the gateway was restarted; whether the call took effect is not known"
@@ -196,6 +206,7 @@ class Worker(FloraActor):
         """Builds an isolate beside the one that serves; answered when it has loaded."""
         if sender != self.peers.router:
             return  # its router is gone, and with it who wanted to know; see `_give_up_loads`
+        self._supersede(msg.guild_id)
         self._build(msg.guild_id, msg, msg.reply_to or sender)
 
     def receiveMsg_UnloadIsolate(self, msg: UnloadIsolate, sender: Address) -> None:

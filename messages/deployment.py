@@ -137,6 +137,20 @@ class ReloadGuilds(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ListRunning(Request):
+    """Restarted deployer → router. Ok.value: {"running": ids of guilds whose script runs, "unstored": ids of guilds that run, or may run
+    soon, a script of which nobody said that it is stored}.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScriptStored(Message):
+    """Deployer → router: what the last LoadGuild of this guild brought is stored now."""
+
+    guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListWantedGuilds(Request):
     """Restarted router → deployer: which guilds are to run? Ok.value: tuple of their ids."""
 

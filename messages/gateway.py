@@ -168,3 +168,11 @@ class GuildLeft(Message):
     """To the deployer: GUILD_DELETE that is not an outage."""
 
     guild_id: GuildId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuildsPresent(Message):
+    """To a new deployer: the guilds the bot is in. `complete`: it is in no others; what a guild did meanwhile shows only in this list."""
+
+    guild_ids: tuple[GuildId, ...]
+    complete: bool

@@ -39,6 +39,7 @@ class FakeHost:
     running: dict[GuildId, str] = field(default_factory=dict)
     compiled: list[str] = field(default_factory=list)
     loads: list[tuple[GuildId, str, bool]] = field(default_factory=list)
+    told_stored: list[tuple[GuildId, str]] = field(default_factory=list)
     gate: asyncio.Event | None = None  # loads wait for it
     under_way: int = 0
     most_under_way: int = 0
@@ -67,6 +68,9 @@ class FakeHost:
         self.running[guild_id] = compiled.script
         if "silent" in compiled.script:
             raise TimedOut("no answer to LoadGuild within 100 s")
+
+    def stored(self, guild_id: GuildId) -> None:
+        self.told_stored.append((guild_id, self.running.get(guild_id, "")))
 
     async def unload(self, guild_id: GuildId) -> None:
         self.running.pop(guild_id, None)
@@ -153,6 +157,7 @@ async def test_given_a_first_deploy_then_it_runs_and_is_stored(
     answer = await service.deploy(a_deploy("v1"))
 
     assert host.running == {G: "v1"}
+    assert host.told_stored == [(G, "v1")]
     assert list(answer) == ["guild_id", "entry", "created_at", "updated_at"]
     assert answer["created_at"] == answer["updated_at"]
     assert answer["created_at"].endswith("+00:00")
@@ -742,3 +747,55 @@ async def test_given_a_drain_then_what_is_under_way_ends_and_nothing_new_begins(
     assert await service.drain(5)
     assert under_way.done()
     assert await store.current(G) is not None
+
+
+# Another deployer died
+
+
+async def test_given_guilds_that_run_when_a_new_deployer_takes_over_then_they_are_left_alone_and_known(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    successor = make_service(host, store)
+    loads = len(host.loads)
+
+    successor.adopt([G], [])
+    await successor.joined(G)
+    await settle(successor)
+
+    assert successor.wanted() == (G,)
+    assert len(host.loads) == loads
+    await successor.left(G)
+    assert host.running == {}
+
+
+async def test_given_a_deploy_cut_off_before_it_was_stored_when_a_new_deployer_takes_over_then_what_is_stored_runs(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    other = GuildId("2")
+    host.running |= {G: "never stored", other: "never stored either"}
+    successor = make_service(host, store)
+
+    successor.adopt([G, other], [G, other])
+    await settle(successor)
+
+    assert set(host.running) == {G}
+    assert host.running[G].startswith("v1")
+
+
+async def test_given_guilds_that_came_and_went_meanwhile_when_the_new_deployer_hears_the_list_then_it_catches_up(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    left, came, stays = GuildId("1"), GuildId("2"), GuildId("3")
+    for guild_id in (left, stays):
+        await service.deploy(a_deploy("v1", guild_id))
+    successor = make_service(host, store)
+    successor.adopt([left, stays], [])
+
+    await successor.present([stays], complete=False)
+    assert set(host.running) == {left, stays}
+    await successor.present([came, stays], complete=True)
+
+    assert set(host.running) == {came, stays}
+    assert set(successor.wanted()) == {came, stays}

@@ -37,6 +37,12 @@ class MemoryRouter(FloraActor):
         self.running[msg.guild_id] = msg.script
         self.reply_ok(msg, sender, {"worker": 0, "replaced": False})
 
+    def receiveMsg_ListRunning(self, msg, sender):
+        self.reply_ok(msg, sender, {"running": (), "unstored": ()})
+
+    def receiveMsg_ScriptStored(self, msg, sender):
+        pass
+
     def receiveMsg_UnloadGuild(self, msg, sender):
         self.running.pop(msg.guild_id, None)
         self.reply_ok(msg, sender)

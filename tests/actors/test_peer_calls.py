@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from flora.actors.peer_calls import PeerCalls
-from flora.messages.base import Address, Request
+from flora.messages.base import Address, Message, Request
 from flora.messages.deployment import UnloadGuild
 from flora.messages.errors import LoadFailed, TimedOut, Unavailable
 from flora.messages.ids import GuildId, ReqId
@@ -20,6 +20,7 @@ class FakeBridge:
     def __init__(self) -> None:
         self.asked: list[Address] = []
         self.answers: asyncio.Queue[Any] = asyncio.Queue()
+        self.told: list[tuple[Address, Message]] = []
 
     async def ask(self, to: Address, request: Request, limit_s: float = 30) -> Any:
         self.asked.append(to)
@@ -27,6 +28,9 @@ class FakeBridge:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def tell(self, to: Address, message: Message) -> None:
+        self.told.append((to, message))
 
 
 @pytest.fixture
@@ -93,3 +97,13 @@ async def test_given_an_asker_that_is_cancelled_then_it_ends_as_cancelled(bridge
 
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+def test_given_a_peer_that_is_away_when_told_something_then_nothing_is_sent(bridge: FakeBridge) -> None:
+    calls = PeerCalls(bridge, "router")
+
+    calls.tell(Message())
+    calls.moved("r1")
+    calls.tell(Message())
+
+    assert bridge.told == [("r1", Message())]

@@ -10,7 +10,7 @@ import pytest
 from flora.actors import router_gateway, router_loads, router_recovery
 from flora.actors.routing import default_worker
 from flora.messages.base import Ok
-from flora.messages.deployment import ListWantedGuilds, ReloadGuilds, UnloadGuild
+from flora.messages.deployment import ListRunning, ListWantedGuilds, ReloadGuilds, ScriptStored, UnloadGuild
 from flora.messages.dispatch import UnloadIsolate, WorkerExited, WorkerReport
 from flora.messages.errors import LoadFailed, WorkerGone
 from flora.messages.gateway import GatewayControl, NotePositions, NoteSession, ResumePoint, ShardSession
@@ -474,3 +474,43 @@ def test_given_a_router_that_is_recovering_when_a_gateway_asks_then_it_is_answer
 
     (answer,) = scene.stage.until(lambda: scene.stage.seen_by(new, Ok))
     assert answer.value["subscriptions"] == ((G, ("messageCreate",)),)
+
+
+# A deployer that was restarted
+
+
+def running(scene: Any) -> dict[str, set[str]]:
+    asker = scene.stage.puppet()
+    scene.stage.say(asker, scene.router, ListRunning(req_id=ReqId("running")))
+    value = scene.stage.until(lambda: scene.stage.seen_by(asker, Ok))[0].value
+    return {key: set(guild_ids) for key, guild_ids in value.items()}
+
+
+def test_given_deploys_and_restores_then_a_new_deployer_hears_what_runs_and_what_nobody_said_is_stored(scene):
+    worker = scene.workers[0]
+    scene.load(G, "restored", restore=True)
+    scene.finish_load(worker)
+    assert running(scene) == {"running": {G}, "unstored": set()}
+
+    scene.load(G, "deploy")
+    assert running(scene) == {"running": {G}, "unstored": {G}}
+    scene.finish_load(worker)
+    assert running(scene) == {"running": {G}, "unstored": {G}}
+    scene.stage.say(scene.deployer, scene.router, ScriptStored(guild_id=G))
+    assert running(scene) == {"running": {G}, "unstored": set()}
+
+
+def test_given_an_unstored_script_when_the_load_fails_or_the_stored_one_is_put_back_then_that_is_settled(scene):
+    worker = scene.workers[0]
+    scene.load(G, "v1", restore=True)
+    scene.finish_load(worker)
+
+    scene.load(G, "v2")
+    scene.fail_load(worker)
+    assert running(scene)["unstored"] == set()
+    scene.load(G, "v3")
+    scene.finish_load(worker)
+    scene.load(G, "put back", restore=True)
+    scene.finish_load(worker)
+
+    assert running(scene) == {"running": {G}, "unstored": set()}

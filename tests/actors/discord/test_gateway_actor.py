@@ -25,6 +25,7 @@ from flora.messages.gateway import (
     GatewayReady,
     GuildJoined,
     GuildLeft,
+    GuildsPresent,
     NotePositions,
     NoteSession,
     OpenGateway,
@@ -129,7 +130,8 @@ async def test_given_discord_when_started_then_runtime_and_deployer_hear_of_it(
 
     assert ready.application_id == simulator.config.application_id
     gateway.receiveMessage(PeersChanged(peers=Peers(runtime="runtime", router="router", deployer="new one")), "runtime")
-    assert GuildId(guild.id) in {m.guild_id for m in gateway.got(GuildJoined, "new one")}
+    (present,) = gateway.got(GuildsPresent, "new one")
+    assert (GuildId(guild.id) in present.guild_ids, present.complete) == (True, True)
 
 
 async def test_given_a_gateway_not_opened_yet_when_scripts_load_then_their_calls_run_and_no_event_comes(
