@@ -55,7 +55,6 @@ PER_GUILD = (
     Labelled("flora_guild_rebuilds_total", "counter", "Times its isolate was made anew.", _use("rebuilds")),
     Labelled("flora_guild_ops_refused_total", "counter", "Operations refused at a limit.", _use("ops_refused")),
     Labelled("flora_guild_log_lines_dropped_total", "counter", "Log lines over the limit.", _use("log_lines_dropped")),
-    Labelled("flora_guild_heap_bytes", "gauge", "V8 heap of its isolate.", _use("heap_bytes")),
     Labelled("flora_guild_buffer_bytes", "gauge", "Typed arrays of its isolate.", _use("buffer_bytes")),
     Labelled("flora_guild_waiting_events", "gauge", "Events that wait for its isolate.", _fact("waiting")),
     Labelled("flora_guild_unfinished_events", "gauge", "Events sent to its isolate and not done.", _fact("unfinished")),
@@ -98,12 +97,16 @@ def _counted(name: str, values: Iterable[str], guilds: Sequence[Facts]) -> list[
 
 
 def _family(name: str, kind: str, text: str, rows: Iterable[tuple[Mapping[str, str], float | None]]) -> list[str]:
-    samples = [f"{name}{_labels(labels)} {number:.17g}" for labels, number in rows if number is not None]
+    samples = [f"{name}{_labels(labels)} {_number(number)}" for labels, number in rows if number is not None]
     return [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples] if samples else []
 
 
 def _labels(labels: Mapping[str, str]) -> str:
     return "{" + ",".join(f'{label}="{_escaped(value)}"' for label, value in labels.items()) + "}"
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)
 
 
 def _escaped(value: str) -> str:

@@ -77,7 +77,7 @@ class DescribeGuild(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeGuilds(Request):
-    """Ok.value: what DescribeGuild gives, of every guild that has a script, by id; heap_bytes is left out."""
+    """Ok.value: what DescribeGuild gives, of every guild that has a script, by id; heaps are not measured: heap_bytes is 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,6 @@ def test_given_facts_then_every_series_is_in_its_family_and_what_is_not_known_is
 
     assert 'flora_worker_up{worker="0"} 1\nflora_worker_up{worker="1000"} 0\n' in text
     assert 'flora_worker_resident_bytes{worker="1000"}' not in text
-    assert "flora_guild_heap_bytes" not in text
     assert 'flora_guild_state{guild_id="1000",state="throttled"} 1\n' in text
     assert 'flora_guilds{state="throttled"} 1\n' in text
     assert 'flora_guilds{state="failed"} 0\n' in text
