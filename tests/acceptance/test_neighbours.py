@@ -82,6 +82,7 @@ ATTACKS = [
     # Floods
     Attack("floods_timers", FINE),
     Attack("floods_promises", EITHER),
+    Attack("floods_fetch", FINE, times=2),
     Attack("floods_the_log", "lines dropped"),
     Attack("logs_a_megabyte", r"line cut", times=5),
     Attack("rejects_unhandled", FINE, times=5),
