@@ -1,0 +1,287 @@
+"""A worker on its own: real isolates, real V8; the test is its mailbox, its clock and all its peers."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import pytest
+from thespian.actors import WatchMessage
+
+from flora.actors import worker as worker_module
+from flora.actors.bridge import AsyncBridge
+from flora.actors.isolate import engine
+from flora.actors.worker import WEDGE_PATIENCE_S, Worker
+from flora.messages.base import Failed, Ok
+from flora.messages.dispatch import DispatchFrame, LoadIsolate, Outcome, UnloadIsolate, WorkerFrame
+from flora.messages.gateway import RestFrame
+from flora.messages.ids import GuildId, ReqId
+from flora.messages.lifecycle import Peers, ReadMetrics, Start
+from flora.messages.placement import ReadGuildUsage
+from flora.messages.settings import RuntimeSettings, Settings
+
+pytestmark = pytest.mark.service
+T = TypeVar("T")
+
+GUILD, OTHER = GuildId("55"), GuildId("66")
+REPLIES = "on('messageCreate', async (c) => { await c.reply(c.msg.content) })"
+SPINS = "on('messageCreate', async (c) => { if (c.msg.content === 'spin') while (true) await 0; await c.reply(c.msg.content) })"
+
+
+class RecordedWorker(Worker):
+    """A worker without an actor system around it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[Any, Any]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+        self._frame = 0
+
+    def send(self, to: Any, message: Any) -> None:
+        self.sent.append((to, message))
+
+    def after(self, delay_s: float, function: Callable[[], None]) -> int:
+        self.later.append((time.monotonic() + delay_s, function))
+        return len(self.later)
+
+    def begin(self, settings: Settings) -> None:
+        self.settings, self.peers = settings, Peers(router="router", gateway="gateway")
+        self.bridge = AsyncBridge("worker 0")
+        self._bridge_open = True
+        self.on_start(Start(req_id=ReqId("start"), settings=settings, peers=self.peers, name="worker 0", worker_id=0))
+        self.until(lambda: self.answer("start"))
+
+    def pump(self) -> None:
+        select.select([self._host.fileno()], [], [], 0.01)
+        self.receiveMessage(WatchMessage([self._host.fileno()]), None)
+        now_s = time.monotonic()
+        due = [function for at_s, function in self.later if at_s <= now_s]
+        self.later = [entry for entry in self.later if entry[0] > now_s]
+        for function in due:
+            function()
+        self.flush()
+
+    def until(self, condition: Callable[[], T], within_s: float = 10.0) -> T:
+        deadline = time.monotonic() + within_s
+        while not (value := condition()):
+            assert time.monotonic() < deadline, self.sent[-5:]
+            self.pump()
+        return value
+
+    def got(self, kind: type[T]) -> list[T]:
+        return [message for _, message in self.sent if type(message) is kind]
+
+    def answer(self, req_id: str) -> Any:
+        return next((m for m in self.got(Ok) + self.got(Failed) if m.req_id == req_id), None)
+
+    def asks(self, message: Any) -> Any:
+        self.receiveMessage(message, "router")
+        return self.until(lambda: self.answer(message.req_id))
+
+    def load(self, script: str, guild_id: GuildId = GUILD, req_id: str = "load") -> Any:
+        message = LoadIsolate(req_id=ReqId(req_id), guild_id=guild_id, script=script, source_map=None)
+        return self.asks(message)
+
+    def dispatch(self, first_seq: int, *contents: str, guild_id: GuildId = GUILD) -> None:
+        self._frame += 1
+        count = len(contents)
+        frame = DispatchFrame(
+            number=self._frame,
+            ack=0,
+            wants_ack=False,
+            epoch="router",
+            seqs=tuple(range(first_seq, first_seq + count)),
+            guild_ids=(guild_id,) * count,
+            names=("messageCreate",) * count,
+            payloads=tuple(orjson.dumps({"id": "1", "channelId": "9", "content": c}).decode() for c in contents),
+        )
+        self.receiveMessage(frame, "router")
+
+    def done(self) -> dict[int, str]:
+        return {seq: outcome for frame in self.got(WorkerFrame) for seq, _, outcome in frame.done}
+
+    def wedged(self) -> list[tuple[str, str]]:
+        return [row for frame in self.got(WorkerFrame) for row in frame.wedged]
+
+    def bodies(self) -> list[str]:
+        return [orjson.loads(call[5])["content"] for frame in self.got(RestFrame) for call in frame.calls]
+
+    def session(self, guild_id: GuildId = GUILD) -> Any:
+        resident = self._serving[guild_id]
+        return self._local._systemBase.actorRegistry[resident.address.addressDetails].instance._session
+
+    def end(self) -> None:
+        assert self._host.close_all(10.0)
+        self.bridge.close()
+        self._local.shutdown()
+
+
+@pytest.fixture
+def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., RecordedWorker]]:
+    monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
+    made: list[RecordedWorker] = []
+
+    def make(**runtime: Any) -> RecordedWorker:
+        settings = {"dispatch_timeout_s": 0.3, "load_timeout_s": 20.0, "max_workers": 64} | runtime
+        made.append(RecordedWorker())
+        made[-1].begin(Settings(data_dir=tmp_path, runtime=RuntimeSettings(**settings)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
+
+
+def test_given_a_guild_when_asked_what_it_uses_then_the_figures_come_at_once(make_worker) -> None:
+    worker = make_worker()
+    worker.load(REPLIES)
+    worker.load(REPLIES, OTHER, "other")
+    worker.dispatch(1, "a")
+    worker.until(worker.bodies)
+
+    one = worker.asks(ReadGuildUsage(req_id=ReqId("one"), guild_id=GUILD)).value
+    everyone = worker.asks(ReadGuildUsage(req_id=ReqId("all"))).value
+    nobody = worker.asks(ReadGuildUsage(req_id=ReqId("none"), guild_id=GuildId("77"))).value
+
+    assert set(one) == {GUILD}
+    assert one[GUILD]["state"] == "serving"
+    assert one[GUILD]["pending_ops"] == 1
+    assert one[GUILD]["heap_bytes"] > 0
+    assert set(everyone) == {GUILD, OTHER}
+    assert nobody == {}
+
+
+def test_given_counted_refusals_when_asked_for_metrics_then_they_are_in_the_workers_counters(make_worker) -> None:
+    worker = make_worker(log_lines_per_second=1, dispatch_timeout_s=10)
+    worker.load("on('messageCreate', () => { for (let i = 0; i < 20; i++) console.log(i) })")
+    worker.dispatch(1, "a", "b", "c")
+    worker.until(lambda: set(worker.done()) == {1, 2, 3})
+
+    counters = worker.asks(ReadMetrics(req_id=ReqId("metrics"))).value
+
+    assert counters["log_lines_dropped"] > 0
+    assert counters["isolates_wedged"] == counters["ops_refused"] == 0
+    assert counters["dispatch_total"] == 3
+
+
+@pytest.mark.scenario("T29")
+def test_given_calls_that_wait_for_the_gateway_when_their_event_is_ended_then_they_never_leave(make_worker) -> None:
+    worker = make_worker()
+    worker.load("on('messageCreate', async (c) => { c.reply('1'); await c.reply('2') })")
+    worker.peers = Peers(router="router", gateway=None)
+    worker.dispatch(1, "x")
+    worker.until(lambda: 1 in worker.done())
+    assert worker.done() == {1: Outcome.TIMED_OUT}
+
+    worker.peers = Peers(router="router", gateway="gateway")
+    worker.dispatch(2, "x")
+    worker.until(worker.bodies)
+    worker.until(lambda: 2 in worker.done())
+
+    frames = worker.got(RestFrame)
+    first_event = {call[0] for call in frames[0].calls} - {3, 4}
+    assert not first_event, "numbers 1 and 2 were of the event that was ended"
+    assert worker.bodies() == ["1", "2"]
+
+
+@pytest.mark.scenario("T29")
+def test_given_calls_that_have_left_when_their_event_is_ended_then_the_gateway_is_told_at_once(make_worker) -> None:
+    worker = make_worker()
+    worker.load(REPLIES)
+    worker.dispatch(1, "x")
+    worker.until(worker.bodies)
+    (call,) = worker.got(RestFrame)[0].calls
+
+    worker.until(lambda: 1 in worker.done())
+    worker.until(lambda: any(frame.cancelled for frame in worker.got(RestFrame)))
+
+    assert [frame.cancelled for frame in worker.got(RestFrame) if frame.cancelled] == [(call[0],)]
+
+
+def test_given_a_guild_that_rests_when_new_code_comes_then_what_waited_runs_in_it_in_order(make_worker) -> None:
+    worker = make_worker()
+    worker.load(SPINS)
+    for seq in (1, 2):
+        worker.dispatch(seq, "spin")
+        worker.until(lambda seq=seq: seq in worker.done())
+    worker.dispatch(3, "three", "four")
+
+    worker.load("on('messageCreate', (c) => { c.reply('new ' + c.msg.content) })", req_id="again")
+    worker.dispatch(5, "five")
+    worker.until(lambda: {3, 4, 5} <= set(worker.done()))
+
+    assert worker.bodies() == ["new three", "new four", "new five"]
+    assert {worker.done()[seq] for seq in (3, 4, 5)} == {Outcome.OK}
+
+
+def test_given_a_guild_that_rests_when_it_is_unloaded_then_its_events_are_reported(make_worker) -> None:
+    worker = make_worker()
+    worker.load(SPINS)
+    for seq in (1, 2):
+        worker.dispatch(seq, "spin")
+        worker.until(lambda seq=seq: seq in worker.done())
+    worker.dispatch(3, "three")
+
+    worker.asks(UnloadIsolate(req_id=ReqId("unload"), guild_id=GUILD))
+    worker.until(lambda: 3 in worker.done())
+
+    assert worker.done()[3] == Outcome.DIED
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_given_an_isolate_that_does_not_end_when_its_close_hangs_then_the_guild_is_reported_until_it_ends(
+    make_worker, monkeypatch
+) -> None:
+    monkeypatch.setattr(engine, "CLOSE_LIMIT_S", 0.1)
+    worker = make_worker(dispatch_timeout_s=0.2, max_heap_mb=1024)
+    worker.load(
+        "const numbers = Array.from({ length: 7e5 }, Math.random);"
+        "on('messageCreate', (c) => { if (c.msg.content === 'sort') numbers.sort() })"
+    )
+    worker.load(REPLIES, OTHER, "other")
+
+    worker.dispatch(1, "sort", "waits")
+    worker.until(worker.wedged, within_s=20)
+    worker.dispatch(3, "too late")
+    worker.dispatch(9, "well", guild_id=OTHER)
+    worker.until(lambda: "well" in worker.bodies())
+    worker.until(lambda: (GUILD, "") in worker.wedged(), within_s=30)
+
+    (guild_id, why), over = worker.wedged()
+    assert guild_id == GUILD
+    assert why == "dispatch timed out (limit 0.2 s)"
+    assert over == (GUILD, "")
+    assert worker.done()[1] == Outcome.TIMED_OUT
+    assert not {2, 3} & set(worker.done()), "they are the router's to send again"
+    assert worker.counters.isolates_wedged == 1
+    assert worker.load(REPLIES, req_id="back").value["replaced"] is False
+
+
+def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_guild_leaves_this_worker(
+    make_worker,
+) -> None:
+    worker = make_worker(dispatch_timeout_s=5)
+    worker.load(SPINS)
+    old = worker._serving[GUILD]
+    worker.dispatch(1, "spin")
+    worker.until(lambda: worker.session()._isolate.busy)
+    worker.load(REPLIES, req_id="new")
+    worker.dispatch(2, "asks")
+    worker.until(lambda: worker.bodies() == ["asks"])
+
+    worker._closed(worker_module.IsolateClosed(key=old.key, wedged=True))
+    patience = [function for at_s, function in worker.later if at_s > time.monotonic() + WEDGE_PATIENCE_S / 2]
+    assert worker.wedged() == []
+    patience[-1]()
+    worker.flush()
+
+    assert worker.wedged() == [(GUILD, "an isolate of this guild, no longer in use, does not end")]
+    assert worker.done() == {2: Outcome.DIED}
+    worker._closed(worker_module.IsolateClosed(key=old.key))
+    worker.flush()
+    assert worker.wedged()[1:] == [(GUILD, "")]
