@@ -397,9 +397,14 @@ class Runtime(FloraActor):
         """The router wants a worker for one guild, for the first time or again after its end. It is its policy, not ours."""
         name = f"worker for guild {msg.guild_id}"
         child = self._children.get(name)
-        if self._draining or (child is not None and (child.state == "starting" or child.worker_id != msg.worker_id)):
+        if self._draining or (child is not None and child.state == "starting"):
             self.reply_failed(msg, sender, Unavailable(f"{name} cannot be started now"))
             return
+        if (
+            child is not None and child.worker_id != msg.worker_id
+        ):  # of a router that is gone; its successor numbers anew
+            self._stop_dedicated(name)
+            child = None
         if child is not None and child.state == "running":
             self.reply_ok(msg, sender)
             return
@@ -422,13 +427,16 @@ class Runtime(FloraActor):
         """A worker for one guild is not needed any more."""
         for name, child in list(self._children.items()):
             if child.worker_id == msg.worker_id and child.dedicated_to is not None:
-                del self._children[name]  # its end is no news then
-                self._withdraw(child)
-                if child.address is not None:
-                    log.info("%s is not needed any more", name, extra={"action": "worker_stopped"})
-                    self.send(child.address, ActorExitRequest())
-                self._announce_to_all()
+                self._stop_dedicated(name)
         self.reply_ok(msg, sender)
+
+    def _stop_dedicated(self, name: str) -> None:
+        child = self._children.pop(name)  # its end is no news then
+        self._withdraw(child)
+        if child.address is not None:
+            log.info("%s is not needed any more", name, extra={"action": "worker_stopped"})
+            self.send(child.address, ActorExitRequest())
+        self._announce_to_all()
 
     def receiveMsg_ReplaceWorker(self, msg: ReplaceWorker, sender: Address) -> None:
         """Something in a worker cannot be ended but with it. Its own thread is well, but is asked nothing more."""

@@ -53,6 +53,12 @@ METRICS: Mapping[str, Metric] = {
         "flora_guild_throttled_total", "counter", "Times a guild used up its processor budget and had to wait."
     ),
     "guild_cpu_us": Metric("flora_guild_cpu_us_total", "counter", "Processor time of guild scripts, in microseconds."),
+    "guilds_quarantined": Metric(
+        "flora_guilds_quarantined", "gauge", "Guilds that run alone because their script ended a worker."
+    ),
+    "workers_dedicated": Metric("flora_workers_dedicated", "gauge", "Workers that belong to one guild alone."),
+    "worker_deaths": Metric("flora_worker_deaths_total", "counter", "Workers that died, since the router started."),
+    "cpu_us": Metric("flora_worker_cpu_us_total", "counter", "Processor time of all workers, in microseconds."),
     "runtime_restarts": Metric("flora_runtime_restarts_total", "counter", "Workers started again."),
     "fetches": Metric("flora_fetches_total", "counter", "Fetches that scripts started."),
     "fetches_refused": Metric("flora_fetches_refused_total", "counter", "Fetches that a rule forbade."),

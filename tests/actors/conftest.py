@@ -102,17 +102,18 @@ class Stage:
 class Scene:
     """A router and everybody around it."""
 
-    def __init__(self, stage: Any, settings: Any, *, restarted: bool = False) -> None:
+    def __init__(self, stage: Any, settings: Any, *, restarted: bool = False, dedicated: tuple[int, ...] = ()) -> None:
         self.stage = stage
         self.router = stage.create(Router)
         self.gateway, self.deployer, self.caller = stage.puppet(), stage.puppet(), stage.puppet()
         self.runtime = stage.puppet()
+        self.dedicated = {number: stage.puppet() for number in dedicated}
         self.workers = [stage.puppet(), stage.puppet()]
         self.peers = Peers(
             runtime=self.runtime,
             gateway=self.gateway,
             deployer=self.deployer,
-            workers=tuple(enumerate(self.workers)),
+            workers=(*enumerate(self.workers), *self.dedicated.items()),
         )
         self._gateway_frames = 0
         self._worker_frames: dict[str, int] = {}
@@ -262,8 +263,8 @@ def settings(tmp_path: Path) -> Settings:
 def make_scene(stage: Stage, settings: Settings) -> Callable[..., Scene]:
     """Makes a router and everybody around it; fields of the runtime's settings can be given."""
 
-    def make(*, restarted: bool = False, **runtime: Any) -> Scene:
+    def make(*, restarted: bool = False, dedicated: tuple[int, ...] = (), **runtime: Any) -> Scene:
         changed = replace(settings, runtime=replace(settings.runtime, **runtime))
-        return Scene(stage, changed, restarted=restarted)
+        return Scene(stage, changed, restarted=restarted, dedicated=dedicated)
 
     return make

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from flora.actors import router_moves, router_views, router_wedges
+from flora.actors import router_moves, router_places, router_views, router_wedges
 from flora.actors.isolate.progress import Recorder
 from flora.actors.placement import Home, Homes
 from flora.actors.routing import default_worker
 from flora.actors.supervision import REBUILDS, Rebuilds
 from flora.messages.base import Failed, Ok
-from flora.messages.deployment import UnloadGuild
-from flora.messages.dispatch import UnloadIsolate
+from flora.messages.deployment import ListWantedGuilds, UnloadGuild
+from flora.messages.dispatch import UnloadIsolate, WorkerReport
 from flora.messages.errors import LoadFailed, WorkerGone
 from flora.messages.gateway import GatewayControl
 from flora.messages.ids import GuildId, ReqId
@@ -610,3 +610,61 @@ def test_given_an_unload_of_a_quarantined_guild_then_its_worker_ends_and_its_nex
 
     scene.load(G, "again")
     assert scene.start_worker()[0] == number + 1
+
+
+# After a restart of the router
+
+
+def report(scene: Any, worker: Any, *guild_ids: GuildId) -> None:
+    found = tuple((guild_id, ("messageCreate",)) for guild_id in guild_ids)
+    scene.stage.say(worker, scene.router, WorkerReport(guilds=found, received=(), unfinished=()))
+
+
+def restart(make_scene: Any, own: dict[int, tuple[GuildId, ...]], *wanted: GuildId) -> Any:
+    """A router that was restarted; `own` are dedicated workers and what they report."""
+    scene = make_scene(restarted=True, dedicated=tuple(own))
+    requests = scene.stage.until(lambda: scene.stage.seen_by(scene.deployer, ReadPlacements))
+    noted = ((G, Placement.QUARANTINED, "V8 aborted (SIGABRT)", 1000.0),)
+    scene.stage.say(scene.deployer, scene.router, Ok(req_id=requests[0].req_id, value=noted))
+    for worker in scene.workers:
+        report(scene, worker)
+    for number, guild_ids in own.items():
+        report(scene, scene.dedicated[number], *guild_ids)
+    asked = scene.stage.until(lambda: scene.stage.seen_by(scene.deployer, ListWantedGuilds))[0]
+    scene.stage.say(scene.deployer, scene.router, Ok(req_id=asked.req_id, value=wanted))
+    return scene
+
+
+def test_given_a_restarted_router_when_a_guild_serves_in_a_worker_of_its_own_then_it_is_known_and_left_there(
+    make_scene,
+):
+    scene = restart(make_scene, {D + 3: (G,)}, G)
+
+    found = scene.stage.until(lambda: describe(scene))
+    assert (found["worker"], found["placement"], found["reason"]) == (D + 3, "quarantined", "V8 aborted (SIGABRT)")
+    seqs = scene.events(G)
+    assert scene.sent_to(scene.dedicated[D + 3]) == seqs
+    scene.worker_dies(D + 3, **ABORT)
+    assert scene.start_worker()[0] == D + 3
+
+
+def test_given_a_restarted_router_when_a_quarantined_guild_runs_nowhere_then_it_gets_a_worker_of_its_own(make_scene):
+    scene = restart(make_scene, {D + 3: ()}, G)
+
+    scene.stage.until(scene.reloads)
+    scene.load(G, "restore", restore=True, placement=Placement.QUARANTINED)
+    number, own = scene.start_worker()
+    scene.stage.until(lambda: scene.loads_at(own))
+    scene.finish_load(own)
+
+    assert number == D + 4
+    assert describe(scene)["worker"] == number
+    assert scene.loads_at(scene.workers[0]) == []
+
+
+def test_given_a_restarted_router_when_nobody_claims_a_dedicated_worker_then_it_ends(make_scene, monkeypatch):
+    monkeypatch.setattr(router_places, "ORPHAN_LIMIT_S", 0.05)
+
+    scene = restart(make_scene, {D + 3: (), D + 4: (G,)}, G)
+
+    assert scene.stage.until(scene.stopped) == [D + 3]

@@ -297,6 +297,19 @@ def test_given_a_dedicated_worker_that_is_stopped_then_its_end_is_no_death(stage
     assert Kid.told[-1][1].peers.workers == ((0, Kid.started[1]),)
 
 
+def test_given_a_new_router_that_numbers_anew_then_the_guilds_old_worker_makes_way(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    start_dedicated(stage, runtime)
+    Kid.told.clear()
+
+    assert isinstance(stage.ask(runtime, StartWorker(req_id=ReqId("s"), worker_id=D + 5, guild_id=GuildId("7"))), Ok)
+
+    told = [message.peers.workers for name, message in Kid.told if name == "router"]
+    assert told[-1] == ((0, Kid.started[1]), (D + 5, Kid.started[3]))
+    assert describe(stage, runtime)["worker for guild 7"]["state"] == "running"
+
+
 def test_given_a_worker_that_is_to_be_replaced_then_its_death_is_explained_by_that(stage, boot, monkeypatch):
     runtime, launcher = boot
     stage.until(lambda: stage.seen_by(launcher, Ok))
