@@ -15,7 +15,7 @@ from flora.actors.isolate.buffer_account import BufferAccount
 from flora.actors.isolate.engine import Closed, Fault, FaultKind, Opened, Output, State
 from flora.actors.isolate.error_text import ErrorText, script_url
 from flora.actors.isolate.host import uses_fetch
-from flora.actors.isolate.output_text import decode_output
+from flora.actors.isolate.output_text import UnreadableOutput, decode_output
 from flora.actors.isolate.phases import STATES, Phase
 from flora.actors.isolate.serving import Serving
 from flora.messages.dispatch import Outcome
@@ -42,7 +42,7 @@ class IsolateSession(Serving):
             return
         match output:
             case bytes():
-                self._take_in(decode_output(output))
+                self._heard(output)
             case Opened(output=text):
                 self._opened(decode_output(text))
             case Fault():
@@ -96,6 +96,14 @@ class IsolateSession(Serving):
             self._load_failed(code, why)
         else:
             self._end_run(outcome, why)
+
+    def _heard(self, text: bytes) -> None:
+        try:
+            output = decode_output(text)
+        except UnreadableOutput as unreadable:
+            self._end_now(Outcome.DIED, LoadFailed.code, str(unreadable))
+        else:
+            self._take_in(output)
 
     def tell_usage(self, *, with_heap: bool) -> None:
         """Answers ReadUsage."""

@@ -76,7 +76,8 @@ ATTACKS = [
     Attack("recurses_through_async", EITHER),
     Attack("keeps_a_leak", OUT_OF_MEMORY, times=200),
     Attack("leaks_closures", OUT_OF_MEMORY, times=10_000, for_s=6.0),
-    Attack("fills_a_giant_array", "", aborts=True, for_s=6.0),
+    Attack("fills_a_giant_array", "cannot fit into the heap limit", times=5),
+    Attack("splits_a_giant_text", "cannot fit into the heap limit", times=5),
     Attack("aborts_v8", "", aborts=True, for_s=6.0),
     Attack("aborts_v8_on_load", "", by="load", aborts=True, for_s=6.0),
     # Floods
@@ -90,6 +91,7 @@ ATTACKS = [
     Attack("recurses_forever", "Maximum call stack", times=5),
     Attack("throws_from_getters", "dispatch failed", times=5),
     Attack("sends_proxies", FINE, times=5),
+    Attack("nests_its_arguments", "nested too deeply", times=2),
     # Tampering
     Attack("pollutes_prototypes_by_keys", FINE, times=5),
     Attack("overwrites_json", FINE, times=5),

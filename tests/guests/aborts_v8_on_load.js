@@ -1,2 +1,4 @@
 // Brings V8 to its end before it has registered anything.
-'x'.repeat(2 ** 28).split('')
+let text = 'xx'
+while (text.length <= 2 ** 27) text += text.length < 2 ** 27 ? text : 'xx'
+;/x/g[Symbol.match](text)

@@ -562,3 +562,29 @@ def test_given_a_script_that_loads_when_the_worker_is_short_of_memory_then_the_l
 
     assert b.loaded[1].code == "OUT_OF_MEMORY"
     assert "512 MB" in b.loaded[1].error
+
+
+def test_given_an_argument_nested_beyond_reading_when_asked_for_then_that_guild_is_told_and_goes_on(bench):
+    b = bench(dispatch_timeout_s=10)
+    b.deploy((GUESTS / "nests_its_arguments.js").read_text())
+
+    b.send(1, "go")
+    b.until_done(1)
+    b.send(2, "x")
+    b.until_done(2)
+
+    assert b.done == {1: Outcome.DIED, 2: Outcome.OK}
+    assert any("nested too deeply" in line for line in b.logs)
+
+
+@pytest.mark.parametrize("guest", ["fills_a_giant_array", "splits_a_giant_text"])
+def test_given_what_would_abort_v8_when_a_script_asks_for_it_then_it_is_an_error_of_that_event(bench, guest):
+    b = bench(dispatch_timeout_s=10)
+    b.deploy((GUESTS / f"{guest}.js").read_text())
+
+    b.send(1, "go", "x")
+    b.until_done(1, 2)
+
+    assert b.done == {1: Outcome.THREW, 2: Outcome.OK}
+    assert any("cannot fit into the heap limit of 64 MB" in line for line in b.logs)
+    assert b.rebuilt == 0

@@ -76,7 +76,8 @@ function runSlashCommand(ctx: EventContext, commands: SlashCommand[]): unknown {
 export function handleSubcommand(ctx: EventContext, commandName = ctx.msg.commandName ?? ''): unknown {
   const used = subcommandOption(ctx)
   if (used === undefined) return undefined
-  const run = subcommandTable()[commandName]?.[used.name]
+  const runs = subcommandTable()[commandName]
+  const run = runs !== undefined && Object.hasOwn(runs, used.name) ? runs[used.name] : undefined
   return run?.(extend(ctx, { options: flattenInteractionOptions(used.options) }))
 }
 

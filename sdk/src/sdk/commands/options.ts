@@ -18,10 +18,13 @@ export function flattenInteractionOptions(options?: InteractionOption[] | null):
   return flat
 }
 
+const PLAIN = { writable: true, enumerable: true, configurable: true } as const
+
 function collect(options: InteractionOption[] | null | undefined, into: FlatOptions): void {
   for (const option of options ?? []) {
     if (option.type === SUBCOMMAND || option.type === SUBCOMMAND_GROUP) collect(option.options, into)
-    else if (option.value !== undefined) into[option.name] = option.value
+    // Not by assignment: an option may be called `__proto__`.
+    else if (option.value !== undefined) Object.defineProperty(into, option.name, { ...PLAIN, value: option.value })
   }
 }
 
