@@ -7,7 +7,7 @@ then the sender goes on, and droppable events of the over-full guilds and worker
 from __future__ import annotations
 
 CHECK_S = 0.02
-MAX_STALLED_CHECKS = 5  # checks in a row without progress after which waiting is pointless
+MAX_STALLED_CHECKS = 15  # checks in a row without progress after which waiting is pointless
 MAX_HOLD_S = 5.0  # longest time the gateway waits for one frame, however well things go
 PROGRESS_SHARE = 100  # the hundredth part less than at best so far is progress
 
