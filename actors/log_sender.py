@@ -20,6 +20,7 @@ class LogSender:
     def __init__(self, epoch: str) -> None:
         self._link: Link[LogRow] = Link(epoch, MAX_FRAME_LINES)
         self._dropped: dict[str, int] = {}
+        self._dropped_sent: tuple[tuple[str, int], ...] = ()  # with the frame that is under way
 
     def line(self, level: str, guild_id: str, message: str, target: str = "flora:runtime") -> None:
         """Adds a line. level: trace | debug | info | warn | error."""
@@ -33,14 +34,14 @@ class LogSender:
         batch = self._link.poll()
         if batch is None:
             return None
-        dropped, self._dropped = tuple(self._dropped.items()), {}
+        self._dropped_sent, self._dropped = tuple(self._dropped.items()), {}
         return LogFrame(
             number=batch.number,
             ack=batch.ack,
             wants_ack=batch.wants_ack,
             epoch=self._link.epoch,
             lines=tuple(batch.rows),
-            dropped=dropped,
+            dropped=self._dropped_sent,
         )
 
     def acknowledged(self, ack: LogAck) -> None:
@@ -58,4 +59,5 @@ class LogSender:
             wants_ack=batch.wants_ack,
             epoch=self._link.epoch,
             lines=tuple(batch.rows),
+            dropped=self._dropped_sent,
         )
