@@ -557,6 +557,8 @@ class Worker(FloraActor):
         """V8 threads would hang the interpreter's exit; nothing here needs it."""
         if hasattr(self, "_host"):  # else the start was refused
             self._host.close_all(0.3)
+            if self._start_request.dedicated_to is not None:  # its guild has left: nobody will ask what it did
+                self._host.recorder_path.unlink(missing_ok=True)
         os._exit(0)
 
     def flush(self) -> None:
