@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
 from concurrent.futures import TimeoutError as StillClosing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from flora.actors.base import DEFERRED, FloraActor
-from flora.actors.discord.rest import Result
 from flora.actors.discord.service import GatewayService, Reports
 from flora.actors.discord.sink import Row
+from flora.actors.gateway_calls import ResultsWaiting, WorkerCalls
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.retained import Retained
 from flora.messages.base import Address, Failed, Message, Ok, Request
@@ -34,7 +33,6 @@ from flora.messages.gateway import (
     OpenGateway,
     Position,
     RestFrame,
-    RestResultsFrame,
     ResumePoint,
     ShardSession,
     StopIntake,
@@ -50,17 +48,10 @@ GOODBYE_S = 1.0
 RESUME_LIMIT_S = 15.0
 """A router that is recovering itself takes up to 5 s; without its answer the shards identify."""
 POSITIONS_EVERY_S = 2.0
-BUSY_CALLS = 64
-"""So many REST calls unfinished are a queue: a result that waits a little for others is no later for that."""
-BUSY_HOLD_S = 0.008
 
 
 class _EventsWaiting:
     """Posted by the loop: the sink has events."""
-
-
-class _ResultsWaiting:
-    """Posted by the loop: REST calls have ended."""
 
 
 class _NoAnswer:
@@ -90,14 +81,7 @@ class _Answer:
     error: FloraError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkerEnd:
-    address: Address
-    link: Link[Result]
-
-
-_EVENTS_WAITING, _RESULTS_WAITING = _EventsWaiting(), _ResultsWaiting()
-_NO_ANSWER, _TELL_POSITIONS = _NoAnswer(), _TellPositions()
+_EVENTS_WAITING, _NO_ANSWER, _TELL_POSITIONS = _EventsWaiting(), _NoAnswer(), _TellPositions()
 
 
 class Gateway(FloraActor):
@@ -119,9 +103,7 @@ class Gateway(FloraActor):
         self._router_link: Link[Row] = Link(self.incarnation, MAX_FRAME_EVENTS, window=WINDOW)
         self._retained: Retained[Row] = Retained(time.time_ns() // 1000, _size_of)
         self._next_seq = self._retained.first_seq  # of the next row that goes into a frame
-        self._workers: dict[str, _WorkerEnd] = {}
-        self._results: deque[tuple[str, Result]] = deque()
-        self._results_posted = False
+        self._calls = WorkerCalls(self, lambda: self._service.executor)
         self._guilds: set[str] = set()
         self._stop_intake: tuple[StopIntake, Address] | None = None
         self._sessions: dict[int, ShardSession] = {}
@@ -170,7 +152,7 @@ class Gateway(FloraActor):
             self.settings,
             Reports(
                 events=lambda: post(_EVENTS_WAITING),
-                result=self._result_arrived,
+                result=self._calls.result_arrived,
                 ready=self._ready,
                 guild=lambda guild_id, joined: post(_Guild(guild_id, joined)),
                 failed=lambda error: post(_ToRuntime(GatewayFailed(code=error.code, message=str(error)))),
@@ -184,19 +166,9 @@ class Gateway(FloraActor):
         ready = GatewayReady(application_id=application_id, bot_user_id=bot_user_id, guild_ids=guilds)
         self.bridge.post(_ToRuntime(ready))
 
-    def _result_arrived(self, origin: str, result: Result) -> None:
-        """On the loop."""
-        self._results.append((origin, result))
-        if not self._results_posted:
-            self._results_posted = True
-            if self._service.executor.unfinished < BUSY_CALLS:
-                self.bridge.post(_RESULTS_WAITING)
-            else:
-                self.bridge.loop.call_later(BUSY_HOLD_S, self.bridge.post, _RESULTS_WAITING)
-
     def on_inbox(self, item: object) -> None:
         match item:
-            case _EventsWaiting() | _ResultsWaiting():
+            case _EventsWaiting() | ResultsWaiting():
                 pass  # `flush` follows
             case _ToRuntime():
                 self.tell(self.peers.runtime, item.message)
@@ -220,7 +192,7 @@ class Gateway(FloraActor):
             return
         self._send_events()
         self._answer_stop_intake()
-        self._send_results()
+        self._calls.flush()
 
     # Events
 
@@ -233,11 +205,20 @@ class Gateway(FloraActor):
             handled = dict(self._service.sink.reached.handled)  # first: the events of what comes later may not be taken
             rows = self._service.sink.take(MAX_FRAME_EVENTS)
             link.offer_all(rows)
-            self._retained.keep(rows)
+            self._keep(rows)
             if len(self._service.sink):
                 handled = {}
         while (batch := link.poll()) is not None:
             self.send(self.peers.router, self._event_frame(batch, {} if link.waiting else handled))
+
+    def _keep(self, rows: list[Row]) -> None:
+        before = self._retained.dropped
+        self._retained.keep(rows)
+        if self._retained.dropped and not before:
+            log.error(
+                "a router killed from here on loses events: it settles none, and no more can be kept",
+                extra={"action": "retained_full", "kept": len(self._retained)},
+            )
 
     def _event_frame(self, batch: Batch[Row], handled: dict[int, Position]) -> GatewayFrame:
         first_seq = self._next_seq
@@ -321,8 +302,7 @@ class Gateway(FloraActor):
         if peers.deployer is not None and peers.deployer != self.peers.deployer:
             self._meet_deployer(peers.deployer)
         gone = {str(address) for _, address in self.peers.workers} - {str(address) for _, address in peers.workers}
-        for origin in [origin for origin, end in self._workers.items() if str(end.address) in gone]:
-            self._forget_worker(origin)
+        self._calls.gone(gone)
 
     def _meet_router(self, router: Address) -> None:
         """A new router gets everything that is not settled once more; it learns from the workers what of that they have."""
@@ -353,42 +333,8 @@ class Gateway(FloraActor):
     # REST
 
     def receiveMsg_RestFrame(self, msg: RestFrame, sender: Address) -> None:
-        origin = f"{sender}/{msg.epoch}"
-        end = self._workers.get(origin)
-        if end is None:
-            for old in [old for old, other in self._workers.items() if other.address == sender]:
-                self._forget_worker(old)
-            end = self._workers[origin] = _WorkerEnd(sender, Link(self.incarnation, window=WINDOW))
-        if end.link.receive(msg):
-            self.bridge.call(self._take_calls, origin, msg)
-
-    def _take_calls(self, origin: str, msg: RestFrame) -> None:
-        """On the loop."""
-        if msg.cancelled:
-            self._service.executor.cancel(origin, msg.cancelled)
-        self._service.executor.submit(origin, msg.calls)
-
-    def _forget_worker(self, origin: str) -> None:
-        del self._workers[origin]
-        self.bridge.call(self._service.executor.cancel_origin, origin)
-
-    def _send_results(self) -> None:
-        self._results_posted = False  # first: a result that ends from here on posts again
-        while self._results:
-            origin, result = self._results.popleft()
-            end = self._workers.get(origin)
-            if end is not None:
-                end.link.offer(result)
-        for end in self._workers.values():
-            while (batch := end.link.poll()) is not None:
-                frame = RestResultsFrame(
-                    number=batch.number,
-                    ack=batch.ack,
-                    wants_ack=batch.wants_ack,
-                    epoch=self.incarnation,
-                    results=tuple(batch.rows),
-                )
-                self.send(end.address, frame)
+        """Has REST calls of scripts made."""
+        self._calls.receive(msg, sender)
 
     # Questions
 

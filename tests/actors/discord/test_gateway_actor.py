@@ -13,6 +13,7 @@ from thespian.actors import ActorExitRequest, WatchMessage
 from flora.actors import gateway as gateway_module
 from flora.actors.bridge import AsyncBridge
 from flora.actors.gateway import Gateway
+from flora.actors.retained import Retained
 from flora.http.simulator.config import SimulatorConfig
 from flora.http.simulator.running import RunningSimulator
 from flora.messages.base import Failed, Ok
@@ -369,3 +370,19 @@ async def test_given_a_router_that_never_answers_then_the_gateway_connects_witho
     gateway = begin(simulator.api_base)
 
     await eventually.soon(lambda: gateway.got(GatewayReady))
+
+
+async def test_given_a_router_that_settles_nothing_when_no_more_can_be_kept_then_that_is_said_once(
+    simulator: RunningSimulator, begin: Begin, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    guild = simulator.add_guild()
+    gateway = begin(simulator.api_base)
+    await subscribed(gateway, guild.id, eventually)
+    gateway._retained = Retained(gateway._retained.next_seq, lambda row: len(row[2]), max_rows=2)
+
+    for number in range(4):
+        simulator.post(guild, f"m{number}")
+    await eventually.soon(lambda: gateway.got(GatewayReady) and gateway._retained.dropped == 2)
+
+    assert caplog.text.count("a router killed from here on loses events") == 1
+    assert len(gateway._retained) == 2
