@@ -284,6 +284,9 @@ class Runtime(FloraActor):
         )
 
         def started(reply: Ok | Failed) -> None:
+            if self._children.get(child.name) is not child:  # stopped meanwhile: it is on its way out
+                failed(Unavailable(f"{child.name} was stopped while it started"))
+                return
             if isinstance(reply, Failed):
                 child.state = "failed"
                 failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
@@ -400,10 +403,8 @@ class Runtime(FloraActor):
         if self._draining or (child is not None and child.state == "starting"):
             self.reply_failed(msg, sender, Unavailable(f"{name} cannot be started now"))
             return
-        if (
-            child is not None and child.worker_id != msg.worker_id
-        ):  # of a router that is gone; its successor numbers anew
-            self._stop_dedicated(name)
+        if child is not None and child.worker_id != msg.worker_id:
+            self._stop_dedicated(name)  # of a router that is gone; its successor numbers anew
             child = None
         if child is not None and child.state == "running":
             self.reply_ok(msg, sender)
@@ -414,13 +415,14 @@ class Runtime(FloraActor):
             child.restarts.total += 1
         asker = msg.reply_to or sender
         self._start_child(
-            child, lambda: self.reply_ok(msg, asker), lambda error: self._dedicated_failed(msg, asker, name, error)
+            child, lambda: self.reply_ok(msg, asker), lambda error: self._dedicated_failed(msg, asker, child, error)
         )
 
-    def _dedicated_failed(self, msg: StartWorker, asker: Address, name: str, error: FloraError) -> None:
-        child = self._children.pop(name)
-        if child.address is not None:
-            self.send(child.address, ActorExitRequest())
+    def _dedicated_failed(self, msg: StartWorker, asker: Address, child: Child, error: FloraError) -> None:
+        if self._children.get(child.name) is child:
+            del self._children[child.name]
+            if child.address is not None:
+                self.send(child.address, ActorExitRequest())
         self.reply_failed(msg, asker, error)
 
     def receiveMsg_StopWorker(self, msg: StopWorker, sender: Address) -> None:

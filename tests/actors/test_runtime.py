@@ -297,6 +297,22 @@ def test_given_a_dedicated_worker_that_is_stopped_then_its_end_is_no_death(stage
     assert Kid.told[-1][1].peers.workers == ((0, Kid.started[1]),)
 
 
+def test_given_a_dedicated_worker_that_is_stopped_while_it_starts_then_nobody_is_told_of_it(stage, boot):
+    runtime, launcher = boot
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    Kid.behaviours = ["silent"]
+    asker = stage.puppet()
+    stage.say(asker, runtime, StartWorker(req_id=ReqId("s"), worker_id=D, guild_id=GuildId("7")))
+    stage.until(lambda: len(Kid.started) == 3)
+
+    assert isinstance(stage.ask(runtime, StopWorker(req_id=ReqId("e"), worker_id=D)), Ok)
+
+    failed = stage.until(lambda: stage.seen_by(asker, Failed))[0]
+    assert failed.message == "worker for guild 7 was stopped while it started"
+    assert "worker for guild 7" not in describe(stage, runtime)
+    assert isinstance(start_dedicated(stage, runtime), Ok), "and it can be started again"
+
+
 def test_given_a_new_router_that_numbers_anew_then_the_guilds_old_worker_makes_way(stage, boot):
     runtime, launcher = boot
     stage.until(lambda: stage.seen_by(launcher, Ok))
