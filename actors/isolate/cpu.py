@@ -33,10 +33,10 @@ class CpuMeter:
         self._seen_us = read()
         self._busy_s = 0.0
 
-    def round_trip(self, lasted_s: float, now_s: float) -> int:
-        """A round trip has ended. Gives the µs used since the last time that gave any."""
+    def round_trip(self, lasted_s: float) -> bool:
+        """A round trip has ended. Says whether it is worth while to look."""
         self._busy_s += lasted_s
-        return self.look(now_s) if self._busy_s >= LOOK_AFTER_S else 0
+        return self._busy_s >= LOOK_AFTER_S
 
     def look(self, now_s: float) -> int:
         """Gives the µs used since the last look."""

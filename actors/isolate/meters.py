@@ -37,7 +37,8 @@ class Meters:
 
     def round_trip(self, lasted_s: float, now_s: float) -> None:
         """A round trip has ended."""
-        self._spend(self._cpu.round_trip(lasted_s, now_s), now_s)
+        if self._cpu.round_trip(lasted_s):
+            self.look(now_s)
 
     def look(self, now_s: float) -> None:
         """The isolate may have been busy without an end."""

@@ -78,7 +78,7 @@ class Outbox:
             lost=self.lost,
             wedged=self.wedged,
             unstarted=tuple(self.unstarted),
-            counted=tuple(self.counts.items()),
+            counted=tuple(self.counts.items()) if self.counts else (),
         )
 
 

@@ -31,6 +31,11 @@ class Runs:
         return len(self._waiting)
 
     @property
+    def empty(self) -> bool:
+        """No event waits or is under way."""
+        return not (self._handed or self._waiting)
+
+    @property
     def unfinished(self) -> int:
         """Events handed over and not done."""
         return len(self._handed)

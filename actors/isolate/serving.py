@@ -148,7 +148,8 @@ class Serving(ABC):
         for name in output.get("h", ()):
             self._handlers.append(name)
             self._out.handlers_changed = True
-        self._take_ops(output.get("o", ()), output.get("k", ()), now_s)
+        if "o" in output or "k" in output or self._held_ops:
+            self._take_ops(output.get("o", []), output.get("k", ()), now_s)
         for seq, outcome, text, elapsed_us in output.get("d", ()):
             self._completed(seq, outcome, text, elapsed_us)
         due_ms = output.get("n")
@@ -176,7 +177,8 @@ class Serving(ABC):
         for op_id, name, args in asked:
             if op_id not in gone:
                 self._start_op(op_id, name, args, now_s)
-        self._out.cancelled.extend(op_id for op_id in gone if self._ops.forget(op_id))
+        if gone:
+            self._out.cancelled.extend(op_id for op_id in gone if self._ops.forget(op_id))
 
     def _start_op(self, op_id: int, name: str, args: list[Any], now_s: float) -> None:
         result = self._meters.refuse_op(op_id, len(self._ops), now_s) or self._ops.request(op_id, name, args)
@@ -274,12 +276,14 @@ class Serving(ABC):
         """Something has to be looked at again soon."""
         if self._phase in (Phase.OPENING, Phase.LOADING, Phase.CLOSING):
             return True
-        return bool(self._runs.unfinished or self._runs.waiting or (self._isolate is not None and self._isolate.busy))
+        return not self._runs.empty or (self._isolate is not None and self._isolate.state is State.BUSY)
 
     def _wanted_at_s(self) -> float | None:
         """When `check` is to be called, monotonic. Not while V8 is at work: its answer comes first."""
         if self._phase is Phase.RESTING:
             return self._rest_until_s if self._is_gone else None
+        if self._wake_at_s is None and not self._meters.waits:
+            return None
         if self._isolate is not None and not self._isolate.idle:
             return None
         if self._meters.waits:

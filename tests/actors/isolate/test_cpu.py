@@ -78,7 +78,8 @@ def test_given_short_round_trips_when_measured_then_the_clock_is_asked_seldom() 
     meter.attach(lambda: asked.append(1) or len(asked) * 1000)
 
     for _ in range(100):
-        meter.round_trip(LOOK_AFTER_S / 50, 0.0)
+        if meter.round_trip(LOOK_AFTER_S / 50):
+            meter.look(0.0)
 
     assert len(asked) <= 4
     assert meter.total_us == (len(asked) - 1) * 1000
@@ -88,7 +89,8 @@ def test_given_no_clock_for_threads_when_measured_then_what_the_round_trips_last
     meter = CpuMeter()
     meter.attach(lambda: None)
 
-    meter.round_trip(0.25, 1.0)
+    assert meter.round_trip(0.25)
+    meter.look(1.0)
 
     assert meter.total_us == 250_000
 
@@ -98,7 +100,8 @@ def test_given_an_hour_when_asked_for_the_last_minute_then_only_that_counts() ->
     meter.attach(lambda: None)
 
     for second in range(3600):
-        meter.round_trip(0.01, float(second))
+        meter.round_trip(0.01)
+        meter.look(float(second))
 
     assert meter.total_us == 36_000_000
     assert 550_000 <= meter.last_minute_us(3599.0) <= 650_000
@@ -138,7 +141,8 @@ def test_given_the_clock_of_a_thread_when_read_then_it_costs_microseconds() -> N
 
     began = time.perf_counter()
     for _ in range(10_000):
-        meter.round_trip(0.000_05, began)
+        if meter.round_trip(0.000_05):
+            meter.look(began)
     per_round_trip_us = (time.perf_counter() - began) * 100
 
     assert per_round_trip_us < 10, "on an idle machine 0.2"
