@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 import pytest
 from thespian.actors import ActorExitRequest
 
-from flora.actors import runtime as runtime_module
+from flora.actors import supervisor as supervisor_module
 from flora.actors.base import DEFERRED, FloraActor
-from flora.actors.runtime import Child, Runtime
+from flora.actors.runtime import Runtime
 from flora.actors.supervision import RestartPolicy, Restarts
+from flora.actors.supervisor import Child
 from flora.messages.base import Failed, Ok
 from flora.messages.deployment import RestoreDeployments
 from flora.messages.dispatch import WorkerExited
@@ -330,7 +331,7 @@ def test_given_a_worker_that_is_to_be_replaced_then_its_death_is_explained_by_th
     runtime, launcher = boot
     stage.until(lambda: stage.seen_by(launcher, Ok))
     killed = []
-    monkeypatch.setattr(runtime_module, "kill_process", killed.append)
+    monkeypatch.setattr(supervisor_module, "kill_process", killed.append)
     Kid.told.clear()
 
     stage.tell(runtime, ReplaceWorker(worker_id=0, why="an isolate does not end"))

@@ -1,0 +1,265 @@
+"""Keeps children alive: starts them, tells everybody where they are, starts them again when they die, each under its policy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from thespian.actors import ActorExitRequest
+
+from flora.actors.base import FloraActor
+from flora.actors.library_fixes import exit_code_of
+from flora.actors.supervision import RestartPolicy, Restarts
+from flora.actors.worker import Worker
+from flora.actors.worker_exits import WorkerEnd, end_of, exited
+from flora.messages.base import Address, Failed, Ok
+from flora.messages.dispatch import WorkerExited
+from flora.messages.errors import FloraError, Unavailable
+from flora.messages.ids import GuildId, ReqId
+from flora.messages.lifecycle import (
+    Peers,
+    PeersChanged,
+    Start,
+)
+from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
+
+log = logging.getLogger(__name__)
+
+START_LIMIT_S = 30.0
+READY_LIMIT_S = 10.0
+BRING_UP_LIMIT_S = 20.0
+RESTORE_TRIES = 3  # the deployer may die meanwhile
+RESTORE_AGAIN_S = 1.0
+PROGRESS_LINE_EVERY_S = 2.0  # for a person; a restore that is over before says only how it ended
+WORKER_RESTARTS = RestartPolicy(max_restarts=10_000)  # guests can end a worker; that must never end the system
+Step = Callable[[Callable[[], None]], None]
+
+
+@dataclass(slots=True)
+class Child:
+    """One actor that this one keeps alive."""
+
+    name: str
+    actor_class: type[FloraActor]
+    peer: str  # field of Peers; "" for workers
+    worker_id: int | None = None
+    address: Address | None = None
+    state: str = "new"  # new, starting, running, waiting, failed, stopped
+    restarts: Restarts = field(default_factory=lambda: Restarts(RestartPolicy()))
+    facts: Any = None
+    dedicated_to: GuildId | None = None  # the router decides when such a worker is started again
+    end: WorkerEnd | None = None  # what we know already about the end that it is about to come to
+
+
+class Supervisor(FloraActor):
+    """The half of Runtime that looks after its children. What they are for is known to the other half."""
+
+    worker_class: type[FloraActor] = Worker
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._children: dict[str, Child] = {}
+        self._draining = False  # nobody is started again
+        self._stopped = False
+        self._rng = random.Random()
+        self._untold: list[WorkerExited] = []  # deaths of workers while there was no router
+
+    # Hooks
+
+    def on_child_started(self, child: Child) -> None:
+        """It serves; nobody has been told yet."""
+
+    def on_child_announced(self, child: Child) -> None:
+        """It serves, and everybody has been told."""
+
+    def _fatal(self, text: str) -> None:
+        """Going on makes no sense."""
+        raise NotImplementedError
+
+    # Children
+
+    def _start_child(self, child: Child, then: Callable[[], None], failed: Callable[[FloraError], None]) -> None:
+        child.state = "starting"
+        child.address = self.createActor(child.actor_class)
+        start = Start(
+            req_id=ReqId(""),
+            settings=self.settings,
+            peers=self.peers,
+            name=child.name,
+            worker_id=child.worker_id,
+            dedicated_to=child.dedicated_to,
+        )
+
+        def started(reply: Ok | Failed) -> None:
+            if self._children.get(child.name) is not child:  # stopped meanwhile: it is on its way out
+                failed(Unavailable(f"{child.name} was stopped while it started"))
+                return
+            if isinstance(reply, Failed):
+                child.state = "failed"
+                failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
+                return
+            child.state, child.facts = "running", reply.value
+            self.on_child_started(child)
+            self._announce(child)
+            self.on_child_announced(child)
+            then()
+
+        self.ask(child.address, start, started, START_LIMIT_S)
+
+    def _announce(self, child: Child) -> None:
+        if child.worker_id is None:
+            self.peers = _with_peer(self.peers, child.peer, child.address)
+        else:
+            others = tuple(entry for entry in self.peers.workers if entry[0] != child.worker_id)
+            self.peers = replace(
+                self.peers, workers=tuple(sorted((*others, (child.worker_id, child.address)), key=lambda e: e[0]))
+            )
+        if child.peer == "router":
+            untold, self._untold = self._untold, []
+            for missed in untold:
+                self.send(child.address, missed)
+        self._announce_to_all()
+
+    def _announce_to_all(self) -> None:
+        for other in self._children.values():
+            if other.state == "running" and other.address is not None:
+                self.send(other.address, PeersChanged(peers=self.peers))
+
+    def _withdraw(self, child: Child) -> None:
+        """Nobody is to talk to a dead actor: what others have for it waits with them for its successor."""
+        if child.worker_id is None:
+            self.peers = _with_peer(self.peers, child.peer, None)
+        else:
+            self.peers = replace(self.peers, workers=tuple(e for e in self.peers.workers if e[0] != child.worker_id))
+
+    def on_child_exited(self, address: Address) -> None:
+        child = next((c for c in self._children.values() if c.address == address), None)
+        if child is None or self._draining:
+            if child is not None:
+                child.state = "stopped"
+                if child.worker_id is not None and not self._stopped:  # nobody need wait for its events any more
+                    self._tell_router_of_end(child, address)
+            self.give_up_on(address, Unavailable("it died"))
+            return
+        log.error("%s died", child.name, extra={"action": "child_died"})
+        was_starting = child.state == "starting"
+        child.address = None
+        self._withdraw(child)
+        if was_starting:  # whoever waits for its start decides: the boot ends, a restart is tried again
+            self.give_up_on(address, Unavailable("it died"))
+            return
+        self.give_up_on(address, Unavailable(f"{child.name} died"))
+        if child.worker_id is not None:
+            self._tell_router_of_end(child, address)
+        self._announce_to_all()
+        if child.dedicated_to is None:
+            self._restart_later(child)
+        else:
+            child.state = "waiting"
+
+    def _tell_router_of_end(self, child: Child, address: Address) -> None:
+        assert child.worker_id is not None
+        facts = child.facts or {}
+        recorder = facts.get("recorder", "")
+        end, child.end = child.end or end_of(exit_code_of(facts.get("pid", 0)), recorder), None
+        log.error("%s ended: %s", child.name, end.text, extra={"action": "worker_ended", "guilty": end.guilty})
+        message = exited(child.worker_id, recorder, end, address)
+        if self.peers.router is None:
+            self._untold.append(message)
+        self.tell(self.peers.router, message)
+
+    def _restart_later(self, child: Child) -> None:
+        delay_s = child.restarts.died(time.monotonic(), self._rng)
+        if delay_s is None:
+            child.state = "failed"
+            self._fatal(
+                f"{child.name} died {child.restarts.policy.max_restarts + 1} times within a minute; see its log"
+            )
+            return
+        child.state = "waiting"
+        if delay_s:
+            self.after(delay_s, lambda: self._restart(child))
+        else:
+            self._restart(child)
+
+    def _restart(self, child: Child) -> None:
+        if not self._draining:
+            log.warning("restarting %s", child.name, extra={"restarts": child.restarts.total})
+            self._start_child(child, lambda: None, lambda error: self._restart_failed(child, error))
+
+    def _restart_failed(self, child: Child, error: FloraError) -> None:
+        log.error("%s", error, extra={"action": "restart_failed"})
+        if child.address is not None:
+            self.send(child.address, ActorExitRequest())
+            child.address = None
+        self._restart_later(child)
+
+    # Workers for one guild alone; and workers that are to be replaced
+
+    def receiveMsg_StartWorker(self, msg: StartWorker, sender: Address) -> None:
+        """The router wants a worker for one guild, for the first time or again after its end. It is its policy, not ours."""
+        name = f"worker for guild {msg.guild_id}"
+        child = self._children.get(name)
+        if self._draining or (child is not None and child.state == "starting"):
+            self.reply_failed(msg, sender, Unavailable(f"{name} cannot be started now"))
+            return
+        if child is not None and child.worker_id != msg.worker_id:
+            self._stop_dedicated(name)  # of a router that is gone; its successor numbers anew
+            child = None
+        if child is not None and child.state == "running":
+            self.reply_ok(msg, sender)
+            return
+        if child is None:
+            child = self._children[name] = Child(name, self.worker_class, "", msg.worker_id, dedicated_to=msg.guild_id)
+        else:
+            child.restarts.total += 1
+        asker = msg.reply_to or sender
+        self._start_child(
+            child, lambda: self.reply_ok(msg, asker), lambda error: self._dedicated_failed(msg, asker, child, error)
+        )
+
+    def _dedicated_failed(self, msg: StartWorker, asker: Address, child: Child, error: FloraError) -> None:
+        if self._children.get(child.name) is child:
+            del self._children[child.name]
+            if child.address is not None:
+                self.send(child.address, ActorExitRequest())
+        self.reply_failed(msg, asker, error)
+
+    def receiveMsg_StopWorker(self, msg: StopWorker, sender: Address) -> None:
+        """A worker for one guild is not needed any more."""
+        for name, child in list(self._children.items()):
+            if child.worker_id == msg.worker_id and child.dedicated_to is not None:
+                self._stop_dedicated(name)
+        self.reply_ok(msg, sender)
+
+    def _stop_dedicated(self, name: str) -> None:
+        child = self._children.pop(name)  # its end is no news then
+        self._withdraw(child)
+        if child.address is not None:
+            log.info("%s is not needed any more", name, extra={"action": "worker_stopped"})
+            self.send(child.address, ActorExitRequest())
+        self._announce_to_all()
+
+    def receiveMsg_ReplaceWorker(self, msg: ReplaceWorker, sender: Address) -> None:
+        """Something in a worker cannot be ended but with it. Its own thread is well, but is asked nothing more."""
+        for child in self._children.values():
+            if child.worker_id == msg.worker_id and child.state == "running":
+                child.end = WorkerEnd(cause=msg.why)
+                log.warning("replacing %s: %s", child.name, msg.why, extra={"action": "worker_replaced"})
+                kill_process(child.facts["pid"])
+
+
+def kill_process(pid: int) -> None:
+    """`kill -9` of a child."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def _with_peer(peers: Peers, name: str, address: Address | None) -> Peers:
+    changed: dict[str, Any] = {name: address}
+    return replace(peers, **changed)
