@@ -197,7 +197,7 @@ class Scene:
     def metrics(self) -> dict[str, Any]:
         reader = self.stage.puppet()
         self.stage.say(reader, self.router, ReadMetrics(req_id=ReqId("m")))
-        for worker in self.workers:
+        for worker in (*self.workers, *self.dedicated.values()):
             for request in self.stage.seen_by(worker, ReadMetrics)[-1:]:
                 self.stage.say(worker, self.router, Ok(req_id=request.req_id, value={"isolate_count": 1}))
         return dict(self.stage.until(lambda: self.stage.seen_by(reader, Ok))[0].value)
@@ -221,7 +221,7 @@ class Scene:
         """Runtime starts the dedicated worker that it was asked for last; gives its number and address."""
         request = self.stage.until(lambda: self.stage.seen_by(self.runtime, StartWorker)[self._started :])[0]
         self._started += 1
-        worker = self.stage.puppet()
+        worker = self.dedicated[request.worker_id] = self.stage.puppet()
         self.meet(request.worker_id, worker)
         self.stage.say(self.runtime, self.router, Ok(req_id=request.req_id))
         return request.worker_id, worker
