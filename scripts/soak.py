@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
@@ -40,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with Sandbox() as sandbox:
             _say(f"{plan.seconds:g} s, {plan.rate_per_s} events/s over {plan.guilds} guilds, seed {plan.seed} …")
-            report = Soak(plan, sandbox, _say).run()
+            try:
+                report = Soak(plan, sandbox, _say).run()
+            finally:
+                if args.log is not None:
+                    shutil.copyfile(sandbox.folder / "flora.err", args.log)
     except (BenchFailed, OSError) as exc:
         _say(f"the soak could not run: {exc}")
         return 2
@@ -62,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=Plan().workers, metavar="N", help="workers (default: 2)")
     parser.add_argument("--kill", nargs="*", choices=PARTS, help="what may be killed (default: everything)")
     parser.add_argument("--seed", type=int, default=Plan().seed, metavar="N", help="of the order of kills (default: 1)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="keep there what flora says meanwhile")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser
 
@@ -77,9 +84,7 @@ def shown(report: dict[str, Any]) -> str:
     """The report for a person."""
     lines = [
         "sent {sent:,}, answered {answered:,}".format(**report),
-        "failed with their worker {failed_with_worker}, refused {shed}, reply not known {reply_not_known}".format(
-            **report
-        ),
+        "failed and told {failed}, refused {shed}, reply not known {reply_not_known}".format(**report),
         "reply after {p50} ms (median), {p99} ms (99 %), {max} ms (longest)".format(**report["latency_ms"]),
         "memory {mean:,.0f} MB, {growth:+.0f} MB over {samples} samples after the warm-up".format(
             **report["memory_mb"]

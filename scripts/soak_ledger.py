@@ -27,7 +27,7 @@ on('messageCreate', async (msg) => {
 """
 MOST_LISTED: Final = 3
 MAX_BURST: Final = 100_000
-TOLD_DIED: Final = "the worker died while messageCreate was running"
+TOLD_FAILED: Final = "dispatch failed: "
 
 
 def number_of(name: str) -> int:
@@ -44,7 +44,7 @@ class GuildLedger:
     replies: dict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))  # → (life, place)
     unsent: set[int] = field(default_factory=set)  # the script was told that its reply may not have arrived
     newest_answered: int = -1
-    died: int = 0  # lines of the guild's log that say an event failed with its worker
+    failed: int = 0  # lines of the guild's log that say an event failed: with its worker, or at its time limit
 
     def note_reply(self, text: str) -> None:
         """A message of the bot's."""
@@ -57,8 +57,13 @@ class GuildLedger:
         """A line of the guild's log."""
         if text.startswith("unsent "):
             self.unsent.add(number_of(text.split()[1]))
-        elif TOLD_DIED in text:
-            self.died += 1
+        elif text.startswith(TOLD_FAILED):
+            self.failed += 1
+
+    def story(self, number: int) -> str:
+        """Which lives started an event as their how manieth, for a person who looks for the reason."""
+        found = [f"event {place} of life {life}" for life, place in self.replies.get(number, [])]
+        return " and ".join(found) or "no reply"
 
     @property
     def unanswered(self) -> list[int]:
@@ -69,7 +74,7 @@ class GuildLedger:
     def unaccounted(self) -> list[int]:
         """Unanswered events, unless the guild's log tells of as many failures."""
         missing = self.unanswered
-        return missing if len(missing) > self.died else []
+        return missing if len(missing) > self.failed else []
 
     @property
     def doubled(self) -> list[int]:
@@ -127,7 +132,7 @@ def problems(ledgers: Mapping[str, GuildLedger], kills: Sequence[Kill], *, shed:
         shed: Events that were refused, because too many waited; so many may be missing.
     """
     found: list[str] = []
-    missing = sum(len(ledger.unaccounted) - ledger.died for ledger in ledgers.values() if ledger.unaccounted)
+    missing = sum(len(ledger.unaccounted) - ledger.failed for ledger in ledgers.values() if ledger.unaccounted)
     for guild_id, ledger in ledgers.items():
         wrong = {"doubled": ledger.doubled, "disordered": ledger.disordered}
         if missing > shed:
@@ -144,6 +149,9 @@ def problems(ledgers: Mapping[str, GuildLedger], kills: Sequence[Kill], *, shed:
 
 
 def _listed(what: str, numbers: Sequence[int], ledger: GuildLedger, kills: Sequence[Kill]) -> list[str]:
-    shown = [f"event {n} {what}; {nearest_kill(kills, ledger.sent.get(n, 0.0))}" for n in numbers[:MOST_LISTED]]
+    shown = [
+        f"event {n} {what}, {ledger.story(n)}; {nearest_kill(kills, ledger.sent.get(n, 0.0))}"
+        for n in numbers[:MOST_LISTED]
+    ]
     more = len(numbers) - len(shown)
     return [*shown, f"and {more} more events {what}"] if more else shown

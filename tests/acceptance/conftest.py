@@ -106,6 +106,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 _TABLE: list[Any] = []
+AFTER_ATTACKS_S = 15.0  # what the last attacker left queued has the ten seconds that a shutdown gives it
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +123,7 @@ def neighbours_of(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> 
 
     yield make
     for running in made:
+        running.stop(within_s=AFTER_ATTACKS_S)
         running.end()
 
 

@@ -8,34 +8,26 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.slow, pytest.mark.timeout(240)]
 
 SECONDS = 40
-RATE_PER_S = 250  # half of what the long one sends: the tests share their machine
-PARTS = ["worker", "cron", "http", "log book", "deployer", "compiler", "postgres", "valkey"]
+RATE_PER_S = 200  # the long one sends 500; tests share their machine
+# TODO(bug): add "router"; about one in six of its deaths loses an event that arrives while the new one finds its feet.
+PARTS = ["worker", "gateway", "cron", "http", "log book", "deployer", "compiler", "postgres", "valkey"]
 
 
 @pytest.mark.scenario("T25", "T34")
 def test_given_random_kills_under_load_when_all_is_quiet_again_then_every_event_was_answered_once_and_in_order(
     built_sdk,
 ):
-    command = [
-        sys.executable,
-        "-m",
-        "flora.scripts.soak",
-        "--json",
-        "--seconds",
-        str(SECONDS),
-        "--guilds",
-        "20",
-        "--kill",
-    ]
+    command = [sys.executable, "-m", "flora.scripts.soak", "--json"]
+    command += ["--seconds", str(SECONDS), "--rate", str(RATE_PER_S), "--guilds", "20", "--kill", *PARTS]
 
-    finished = subprocess.run([*command, *PARTS], capture_output=True, text=True, timeout=170, check=False)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=230, check=False)
 
     assert finished.returncode in {0, 1}, finished.stderr
     report = json.loads(finished.stdout)
     assert report["problems"] == [], finished.stderr
-    assert report["answered"] + report["failed_with_worker"] + report["shed"] >= report["sent"] > 0
+    assert report["answered"] + report["failed"] + report["shed"] >= report["sent"] > 0
     assert len(report["kills"]) >= SECONDS / 10
     assert report["exit_code"] == 0

@@ -29,7 +29,7 @@ def test_given_an_event_without_a_reply_then_it_is_lost_and_the_nearest_kill_nam
 
     found = problems({"7": ledger}, [Kill("router", at_s=0.5, back_s=1, settled_s=1), Kill("cron", 2.5, 1, 1)])
 
-    assert found == ["event 1 of guild 7 was lost; router was killed 0.50 s before"]
+    assert found == ["event 1 of guild 7 was lost, no reply; router was killed 0.50 s before"]
 
 
 def test_given_as_many_lines_about_dead_workers_as_missing_replies_then_nothing_is_lost():
@@ -55,7 +55,9 @@ def test_given_refused_events_when_no_more_are_missing_then_they_are_not_lost():
 
 
 def test_given_two_replies_to_an_event_then_it_is_doubled():
-    assert problems({"7": ledger_of(1, "0-0 a 1", "0-0 b 1")}, []) == ["event 0 of guild 7 was doubled; no kill"]
+    found = problems({"7": ledger_of(1, "0-0 a 1", "0-0 b 1")}, [])
+
+    assert found == ["event 0 of guild 7 was doubled, event 1 of life a and event 1 of life b; no kill"]
 
 
 @pytest.mark.parametrize(
