@@ -79,7 +79,7 @@ ATTACKS = [
     Attack("leaks_closures", OUT_OF_MEMORY, times=10_000, for_s=6.0),
     Attack("fills_a_giant_array", "cannot fit into the heap limit", times=5),
     Attack("splits_a_giant_text", "cannot fit into the heap limit", times=5),
-    Attack("aborts_v8", "now runs in quarantine", aborts=True, for_s=6.0),
+    Attack("aborts_v8", "in quarantine", aborts=True, for_s=6.0),
     Attack("aborts_v8_on_load", "", by="load", aborts=True, for_s=6.0),
     # Floods
     Attack("floods_timers", r"timers of this guild are pending already \(limit 1000\)"),
