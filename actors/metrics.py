@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from flora.messages.dispatch import Outcome
+
 LATENCY_WINDOW = 1000
 PERCENTILES = (50, 95, 99)
 _GAUGES = frozenset({"migration_quiesce_duration_us"})
@@ -43,15 +45,15 @@ class WorkerCounters:
     guild_cpu_us: int = 0  # of all guilds
     latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
 
-    def succeeded(self, elapsed_us: int) -> None:
-        """Counts a successful dispatch."""
+    def ended(self, outcome: str, elapsed_us: int) -> None:
+        """Counts a dispatch that has come to its end."""
         self.dispatch_total += 1
-        self.latencies_us.append(elapsed_us)
-
-    def failed(self) -> None:
-        """Counts a failed dispatch."""
-        self.dispatch_total += 1
+        if outcome in (Outcome.OK, Outcome.NOT_A_PROMISE):
+            self.latencies_us.append(elapsed_us)
+            return
         self.dispatch_errors += 1
+        self.timeout_errors += outcome == Outcome.TIMED_OUT
+        self.oom_errors += outcome == Outcome.OUT_OF_MEMORY
 
     def fetched(self, code: str | None, received_bytes: int) -> None:
         """Counts a fetch that has ended; `code` is that of its error."""

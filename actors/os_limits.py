@@ -18,6 +18,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from flora.messages.lifecycle import Start
+
 log = logging.getLogger(__name__)
 
 MB = 1024 * 1024
@@ -53,6 +55,14 @@ def dedicated_limits(vm_bytes: int, data_bytes: int, heap_mb: int, buffer_mb: in
         address_space_bytes=vm_bytes + V8_START_BYTES + 2 * ISOLATES * ISOLATE_RESERVES_BYTES + ISOLATES * isolate,
         data_bytes=data_bytes + V8_START_BYTES + ISOLATES * isolate,
     )
+
+
+def limit_process(start: Start) -> None:
+    """Has the operating system hold this process to what its worker needs; V8 is initialised."""
+    facts = apply_to_worker()
+    if start.dedicated_to is not None:
+        facts |= apply_to_dedicated_worker(start.settings.runtime.max_heap_mb, start.settings.runtime.max_buffer_mb)
+    log.info("limits of the process: %s", facts, extra={"action": "os_limits"})
 
 
 def apply_to_worker() -> dict[str, int | bool]:

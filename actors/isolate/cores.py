@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from flora.messages.settings import RuntimeSettings
+
 
 def usable_cores() -> tuple[int, ...]:
     """Numbers of the cores this process may run on; empty where the system does not say (macOS)."""
@@ -26,6 +28,16 @@ def pin_process(core: int) -> bool:
         return False
     os.sched_setaffinity(0, {core})
     return True
+
+
+def pin_worker(worker_id: int, runtime: RuntimeSettings) -> None:
+    """Keeps this process on one core, where there is one for each worker and one more.
+
+    With fewer, pinning cost a quarter of the events per second (two cores, four workers, 100 guilds).
+    """
+    cores = usable_cores()
+    if runtime.pin_workers and len(cores) > runtime.max_workers:
+        pin_process(cores[worker_id % len(cores)])
 
 
 def give_way() -> None:

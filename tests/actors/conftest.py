@@ -245,6 +245,22 @@ class Scene:
         self.stage.tell(self.router, PeersChanged(peers=self.peers))
 
 
+class Timers:
+    """Stands for an actor's `after`: (delay, function) of each timer that was set."""
+
+    def __init__(self) -> None:
+        self.set: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, delay_s: float, function: Callable[[], None]) -> int:
+        self.set.append((delay_s, function))
+        return len(self.set)
+
+
+@pytest.fixture
+def timers() -> Timers:
+    return Timers()
+
+
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(base, "setproctitle", lambda title: None)  # the process is pytest's

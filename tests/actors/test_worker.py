@@ -15,11 +15,13 @@ from thespian.actors import WatchMessage
 from flora.actors import worker as worker_module
 from flora.actors.bridge import AsyncBridge
 from flora.actors.isolate import engine
-from flora.actors.worker import WEDGE_PATIENCE_S, Worker
+from flora.actors.worker import Worker
+from flora.actors.worker_isolates import WEDGE_PATIENCE_S
 from flora.messages.base import Failed, Ok
 from flora.messages.dispatch import DispatchFrame, LoadIsolate, Outcome, UnloadIsolate, WorkerFrame
 from flora.messages.gateway import RestFrame
 from flora.messages.ids import GuildId, ReqId
+from flora.messages.isolate import IsolateClosed
 from flora.messages.lifecycle import Peers, ReadMetrics, Start
 from flora.messages.placement import ReadGuildUsage
 from flora.messages.settings import RuntimeSettings, Settings
@@ -111,7 +113,7 @@ class RecordedWorker(Worker):
         return [orjson.loads(call[5])["content"] for frame in self.got(RestFrame) for call in frame.calls]
 
     def session(self, guild_id: GuildId = GUILD) -> Any:
-        resident = self._serving[guild_id]
+        resident = self._isolates.serving[guild_id]
         return self._local._systemBase.actorRegistry[resident.address.addressDetails].instance._session
 
     def end(self) -> None:
@@ -267,14 +269,14 @@ def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_g
 ) -> None:
     worker = make_worker(dispatch_timeout_s=5)
     worker.load(SPINS)
-    old = worker._serving[GUILD]
+    old = worker._isolates.serving[GUILD]
     worker.dispatch(1, "spin")
     worker.until(lambda: worker.session()._isolate.busy)
     worker.load(REPLIES, req_id="new")
     worker.dispatch(2, "asks")
     worker.until(lambda: worker.bodies() == ["asks"])
 
-    worker._closed(worker_module.IsolateClosed(key=old.key, wedged=True))
+    worker._isolates.closed(IsolateClosed(key=old.key, wedged=True))
     patience = [function for at_s, function in worker.later if at_s > time.monotonic() + WEDGE_PATIENCE_S / 2]
     assert worker.wedged() == []
     patience[-1]()
@@ -282,6 +284,6 @@ def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_g
 
     assert worker.wedged() == [(GUILD, "an isolate of this guild, no longer in use, does not end")]
     assert worker.done() == {2: Outcome.DIED}
-    worker._closed(worker_module.IsolateClosed(key=old.key))
+    worker._isolates.closed(IsolateClosed(key=old.key))
     worker.flush()
     assert worker.wedged()[1:] == [(GUILD, "")]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from flora.actors import worker as worker_module
+from flora.actors import worker_watch
 from flora.actors.isolate.memory_watch import GiveUp, MemoryGuard, Use
-from flora.actors.worker import Worker
+from flora.actors.metrics import WorkerCounters
 from flora.actors.worker_exits import GAVE_UP, WorkerEnd, end_of
+from flora.actors.worker_watch import Watch
 
 MB = 1 << 20
 
@@ -25,20 +27,21 @@ def test_given_memory_that_does_not_come_back_when_looked_at_again_then_the_work
     def leave(code: int) -> None:
         raise Left(code)
 
-    monkeypatch.setattr(worker_module.os, "_exit", leave)
+    monkeypatch.setattr(worker_watch.os, "_exit", leave)
     monkeypatch.setattr("flora.actors.isolate.memory_watch.resident_bytes", lambda: 200 * MB)
-    worker = Worker()
-    worker._memory = MemoryGuard(configured_mb=100, workers=1)
+    guard = MemoryGuard(configured_mb=100, workers=1)
     uses = [Use(1, "55", 90 * MB, None, 1)]
-    worker._host = SimpleNamespace(  # type: ignore[assignment]
+    host: Any = SimpleNamespace(
         memory_uses=lambda: uses, key_of=lambda number: None, recorder_path=tmp_path / "recorder"
     )
+    isolates: Any = SimpleNamespace(residents={}, active=set())
+    watch = Watch(lambda delay_s, function: 0, isolates, host, guard, WorkerCounters())
 
-    worker._watch_memory(10.0)
+    watch.look_at_memory(10.0)
     uses.clear()
     with pytest.raises(Left, match=str(GAVE_UP)):
-        worker._watch_memory(12.1)
+        watch.look_at_memory(12.1)
 
     why = "200 MB resident, the limit is 100 MB"
     assert end_of(GAVE_UP, str(tmp_path / "recorder")) == WorkerEnd(cause=why, guilty=("55",))
-    assert worker._memory.why_give_up(GiveUp(200 * MB, ())) == why
+    assert guard.why_give_up(GiveUp(200 * MB, ())) == why

@@ -1,0 +1,235 @@
+"""The isolates a worker owns: which one serves a guild, which load, which were replaced, which do not end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thespian.actors import ActorExitRequest, ActorSystem
+
+from flora.actors.base import FloraActor
+from flora.actors.fetch.service import Fetches
+from flora.actors.isolate.actor import GuildIsolate
+from flora.actors.isolate.host import IsolateHost
+from flora.actors.log_sender import LogSender
+from flora.actors.metrics import WorkerCounters
+from flora.actors.worker_reports import RouterReports
+from flora.messages.base import Address, Failed, Message
+from flora.messages.dispatch import LoadIsolate, Outcome
+from flora.messages.errors import LoadFailed, Unavailable, error_from
+from flora.messages.isolate import BootIsolate, CloseIsolate, IsolateClosed, IsolateLoaded, LoadScript, RunEvents
+
+log = logging.getLogger(__name__)
+
+DEFAULT_RUNTIME = ""  # stands where a guild's id stands, for the isolate that belongs to no guild
+
+REPLACED_LIMIT_S = 30.0  # for what runs in an isolate that was replaced, where a dispatch has no limit of its own
+WEDGE_PATIENCE_S = 20.0  # so long an isolate that serves nobody may take to end before anybody is told
+
+
+@dataclass(slots=True)
+class Resident:
+    """One isolate of this worker, as the worker sees it."""
+
+    key: int
+    guild_id: str
+    address: Address
+    request: LoadIsolate | None  # the load that is to be answered; None once it has been
+    asker: Address | None
+    serving: bool = False
+    given_up: bool = False  # who wanted it loaded is gone
+    handlers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the isolates of a worker share with its other parts."""
+
+    local: ActorSystem  # the isolates' own, within this process
+    host: IsolateHost
+    reports: RouterReports
+    fetches: Fetches
+    logs: LogSender
+    counters: WorkerCounters
+    settle: Callable[[], None]  # takes in at once what isolates have said
+    ready: Callable[[], None]  # the isolate of no guild has loaded, or never will
+
+
+class Isolates:
+    """Builds isolates, swaps them, ends them. `shell` is the worker: it answers requests and has timers."""
+
+    def __init__(self, shell: FloraActor, around: Surroundings) -> None:
+        self.residents: dict[int, Resident] = {}
+        self.serving: dict[str, Resident] = {}
+        self.wedged: dict[int, tuple[str, str]] = {}  # isolates that do not end: (guild, why), as reported
+        self.abandoned: set[str] = set()  # guilds of those; their events are no longer ours
+        self.active: set[int] = set()  # isolates in which something runs or loads
+        self._next_key = 1
+        self._shell = shell
+        self._around = around
+        self._local = around.local
+        self._reports = around.reports
+        self._counters = around.counters
+
+    def tell(self, resident: Resident, message: Message) -> None:
+        """Sends a message of messages/isolate.py."""
+        self._local.tell(resident.address, message)
+
+    def run(self, resident: Resident, events: list[tuple[int, str, str]]) -> None:
+        """Hands events over: (seq, name, payload) in order."""
+        self.active.add(resident.key)
+        self._local.tell(resident.address, RunEvents(events=tuple(events)))
+
+    # Loading
+
+    def build(self, guild_id: str, request: LoadIsolate | None, asker: Address | None) -> None:
+        """Makes an isolate beside the one that serves; a request is answered when it has loaded."""
+        self.abandoned.discard(guild_id)
+        key = self._next_key
+        self._next_key += 1
+        resident = Resident(key, guild_id, self._local.createActor(GuildIsolate), request, asker)
+        self.residents[key] = resident
+        self.active.add(key)
+        self._counters.isolate_count += 1
+        self.tell(resident, BootIsolate(key=key, guild_id=guild_id, host=self._around.host))
+        script = request.script if request is not None else None
+        source_map = request.source_map if request is not None else None
+        self.tell(resident, LoadScript(script=script, source_map=source_map))
+
+    def supersede(self, guild_id: str) -> None:
+        """A newer load has come: who asked for the older one no longer waits for it, and it must not be the last to finish."""
+        for resident in self.residents.values():
+            if resident.guild_id == guild_id and resident.request is not None:
+                why = Unavailable("a newer script was to be loaded instead")
+                self._shell.reply_failed(resident.request, resident.asker, why)
+                self._give_up(resident)
+
+    def give_up_loads(self) -> None:
+        """Who asked for them is told that their end is not known, and has the stored script loaded; it must be the last to load."""
+        for resident in self.residents.values():
+            if resident.request is not None:
+                self._give_up(resident)
+
+    def _give_up(self, resident: Resident) -> None:
+        resident.request, resident.given_up = None, True
+        self._close(resident)
+
+    def loaded(self, message: IsolateLoaded) -> None:
+        """From now on it serves its guild, and the one before ends with its last event."""
+        resident = self.residents[message.key]
+        if resident.given_up:
+            return
+        if message.error is not None:
+            self._load_failed(resident, message.code or LoadFailed.code, message.error)
+            return
+        old = self.serving.get(resident.guild_id)
+        self.serving[resident.guild_id] = resident
+        resident.serving = True
+        if resident.guild_id == DEFAULT_RUNTIME:
+            self._around.ready()
+            return
+        self._reports.subscribed(resident.guild_id, resident.handlers)
+        if old is not None:
+            self._counters.isolate_restarts += 1
+            old.serving = False
+            self._close(old, self._shell.settings.runtime.dispatch_timeout_s or REPLACED_LIMIT_S)
+        if resident.request is not None:
+            value = {"replaced": old is not None, "handlers": resident.handlers}
+            self._shell.reply_ok(resident.request, resident.asker, value)
+            resident.request = None
+
+    def _load_failed(self, resident: Resident, code: str, error: str) -> None:
+        self._close(resident)
+        if resident.guild_id == DEFAULT_RUNTIME:
+            # The worker itself is well; every deploy will be refused with the same text, which says more than no system at all.
+            log.error("the SDK does not load: %s", error, extra={"action": "sdk_failed", "code": code})
+            self._around.ready()
+        elif resident.request is not None:
+            self._around.logs.line("error", resident.guild_id, f"deploy failed: {error}")
+            failed = Failed(req_id=resident.request.req_id, code=code, message=error)
+            self._shell.reply_failed(resident.request, resident.asker, error_from(failed))
+
+    # Serving
+
+    def guilds(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(guild id, event names) of those that are served here."""
+        return tuple((r.guild_id, r.handlers) for r in self.serving.values() if r.guild_id)
+
+    def handles(self, resident: Resident, names: tuple[str, ...]) -> None:
+        """An isolate's handlers have changed."""
+        resident.handlers = names
+        if resident.serving and resident.guild_id:
+            self._reports.subscribed(resident.guild_id, names)
+
+    def pass_on(self, resident: Resident, events: tuple[tuple[int, str, str], ...]) -> None:
+        """Events that an isolate had not begun go to the one that took its place."""
+        heir = self.serving.get(resident.guild_id)
+        if heir is not None and heir is not resident:
+            self.run(heir, list(events))
+        elif resident.guild_id:
+            for seq, _, _ in events:
+                self._reports.done(seq, resident.guild_id, Outcome.DIED)
+
+    # Ending
+
+    def unload(self, guild_id: str) -> None:
+        """Stops a guild's isolate at once."""
+        resident = self.serving.pop(guild_id, None)
+        if resident is not None:
+            resident.serving = False
+            self._close(resident)
+
+    def lose(self, resident: Resident, why: str) -> None:
+        """An isolate could not be rebuilt."""
+        if self.serving.get(resident.guild_id) is resident:
+            del self.serving[resident.guild_id]
+            log.error("a guild's script was given up: %s", why, extra={"guild_id": resident.guild_id})
+            self._reports.lost(resident.guild_id, why)
+        resident.serving = False
+        self._close(resident)
+
+    def report_wedged(self, resident: Resident, why: str) -> None:
+        """Nothing of the guild runs here any more but the isolate that does not end; what had started has been reported."""
+        guild_id = resident.guild_id
+        if self.serving.get(guild_id) is resident:
+            del self.serving[guild_id]
+        resident.serving = False
+        self.abandoned.add(guild_id)
+        self.wedged[resident.key] = (guild_id, why)
+        self._reports.wedged(guild_id, why)
+        self._counters.isolates_wedged += 1
+        log.error("an isolate does not end: %s", why, extra={"guild_id": guild_id})
+
+    def closed(self, message: IsolateClosed) -> None:
+        """An isolate has ended, or is out of use and does not."""
+        key = message.key
+        resident = self.residents.get(key)
+        if resident is None:
+            return
+        self.active.discard(key)
+        self._around.fetches.cancel(key)
+        if message.wedged:
+            log.error("an isolate that is not in use any more does not end", extra={"guild_id": resident.guild_id})
+            self._shell.after(WEDGE_PATIENCE_S, lambda: self._wedge_is_overdue(key))
+            return
+        del self.residents[key]
+        self._counters.isolate_count -= 1
+        self._local.tell(resident.address, ActorExitRequest())
+        if self.wedged.pop(key, None) is not None:
+            self._reports.wedge_is_over(resident.guild_id)
+
+    def _wedge_is_overdue(self, key: int) -> None:
+        """An isolate that was replaced or refused still burns its core. Where its guild runs, it must not be again."""
+        resident = self.residents.get(key)
+        if resident is None or key in self.wedged:
+            return
+        successor = self.serving.pop(resident.guild_id, None)
+        if successor is not None:
+            successor.serving = False
+            self._close(successor)
+            self._around.settle()
+        self.report_wedged(resident, "an isolate of this guild, no longer in use, does not end")
+
+    def _close(self, resident: Resident, limit_s: float = 0) -> None:
+        self.tell(resident, CloseIsolate(limit_s=limit_s))
