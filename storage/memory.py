@@ -39,10 +39,6 @@ class MemoryDeploymentStore:
     async def summaries(self) -> Sequence[DeploymentSummary]:
         return [_summary(self._deployments[guild_id]) for guild_id in sorted(self._deployments)]
 
-    async def page(self, after: GuildId | None, limit: int) -> Sequence[Deployment]:
-        wanted = [guild_id for guild_id in sorted(self._deployments) if after is None or guild_id > after]
-        return [self._deployments[guild_id] for guild_id in wanted[:limit]]
-
     async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
         stored_at = self._add(revision)
         before = self._deployments.get(deployment.guild_id)

@@ -73,12 +73,6 @@ class DeploymentStore(Protocol):
     async def summaries(self) -> Sequence[DeploymentSummary]:
         """All stored deployments in the store's own order, without code."""
 
-    async def page(self, after: GuildId | None, limit: int) -> Sequence[Deployment]:
-        """Up to `limit` deployments with their code whose guild id comes after `after` in the store's own order.
-
-        An empty page is the end. One page is in memory at a time, however many guilds there are.
-        """
-
     async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
         """Adds the revision and makes the deployment the guild's current one: both or neither.
 

@@ -31,11 +31,6 @@ class PostgresDeploymentStore:
         rows = await self._database.fetch_all("deployment_summaries", {}, "listing the deployments")
         return [DeploymentSummary(**row) for row in rows]
 
-    async def page(self, after: GuildId | None, limit: int) -> Sequence[Deployment]:
-        params = {"after": after, "limit": limit}
-        rows = await self._database.fetch_all("deployment_page", params, "reading stored deployments")
-        return [_deployment(row) for row in rows]
-
     async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
         action = f"storing the deployment of guild {deployment.guild_id}"
         async with self._database.transaction(action) as transaction:

@@ -11,13 +11,6 @@ SELECT guild_id, entry, created_at, updated_at
 FROM deployments
 ORDER BY guild_id;
 
--- :name deployment_page
-SELECT guild_id, entry, bundle, files, source_map, created_at, updated_at
-FROM deployments
-WHERE %(after)s::text IS NULL OR guild_id > %(after)s
-ORDER BY guild_id
-LIMIT %(limit)s;
-
 -- The revision's time is later than that of any other of its guild, or "the latest" would be the wrong one after the
 -- clock went back.
 -- :name insert_revision

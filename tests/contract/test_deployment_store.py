@@ -23,7 +23,6 @@ async def test_given_nothing_when_read_then_everything_is_absent(deployments: De
     assert await deployments.latest_success(G) is None
     assert await deployments.latest(G) is None
     assert list(await deployments.summaries()) == []
-    assert list(await deployments.page(None, 10)) == []
     assert list(await deployments.history(G, 10)) == []
 
 
@@ -115,22 +114,13 @@ async def test_given_a_revision_that_cannot_be_added_then_the_deployment_does_no
     assert len(await deployments.history(G, 10)) == 1
 
 
-async def test_given_many_guilds_when_paged_then_each_comes_once(
+async def test_given_many_guilds_when_listed_then_each_comes_once(
     deployments: DeploymentStore, make_pair: MakePair
 ) -> None:
     guilds = {str(number * 7919) for number in range(23)}
     for guild in guilds:
         await deployments.record_success(*make_pair(guild=guild, bundle=guild))
 
-    seen: list[Deployment] = []
-    after: GuildId | None = None
-    while page := await deployments.page(after, 5):
-        assert len(page) <= 5
-        seen += page
-        after = page[-1].guild_id
-
-    assert sorted(deployment.guild_id for deployment in seen) == sorted(guilds)
-    assert all(deployment.bundle == deployment.guild_id for deployment in seen)
     assert sorted(summary.guild_id for summary in await deployments.summaries()) == sorted(guilds)
 
 
