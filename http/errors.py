@@ -63,12 +63,8 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "GUEST_ERROR": 400,
     "LOAD_FAILED": 400,
     "LOAD_TIMED_OUT": 400,
-    "DISPATCH_THREW": 400,
-    "DISPATCH_TIMED_OUT": 400,
     "OUT_OF_MEMORY": 400,
-    "PROMISE_NEVER_SETTLED": 400,
     "SCOPE_FORBIDDEN": 403,
-    "INVALID_INPUT": 400,
     "LIMIT_REACHED": 429,
     "STORAGE_ERROR": 500,
     "DISCORD_HTTP_ERROR": 500,  # upstream texts stay in our log

@@ -6,8 +6,8 @@
     │   ├── ConfigError
     │   └── BundleFailed
     ├── GuestError      the script's fault
-    │   ├── LoadFailed · LoadTimedOut · DispatchThrew · DispatchTimedOut · HeapExhausted · PromiseNeverSettled
-    │   └── ScopeForbidden · InvalidInput · LimitReached
+    │   ├── LoadFailed · LoadTimedOut · HeapExhausted
+    │   └── ScopeForbidden · LimitReached
     ├── StorageError    Postgres, Redis or a file said no
     ├── DiscordError    Discord said no
     │   └── DiscordRateLimited
@@ -113,40 +113,16 @@ class LoadTimedOut(GuestError):
     code = "LOAD_TIMED_OUT"
 
 
-class DispatchThrew(GuestError):
-    """A handler threw or rejected."""
-
-    code = "DISPATCH_THREW"
-
-
-class DispatchTimedOut(GuestError):
-    """A handler did not settle within its limit; its run was ended and never continues."""
-
-    code = "DISPATCH_TIMED_OUT"
-
-
 class HeapExhausted(GuestError):
     """The isolate reached its heap limit; the run was ended."""
 
     code = "OUT_OF_MEMORY"
 
 
-class PromiseNeverSettled(GuestError):
-    """The handler awaits something that nobody will ever settle."""
-
-    code = "PROMISE_NEVER_SETTLED"
-
-
 class ScopeForbidden(GuestError):
     """The script named a guild, channel or webhook that is not its own."""
 
     code = "SCOPE_FORBIDDEN"
-
-
-class InvalidInput(GuestError):
-    """An argument of a host operation is malformed."""
-
-    code = "INVALID_INPUT"
 
 
 class LimitReached(GuestError):

@@ -140,18 +140,6 @@ def relative_source(source: str) -> str:
     return "/".join(parts)
 
 
-def rewrite_sources(text: str, base: str) -> str:
-    """The same map with its relative `sources` as URLs below `base`; what `sourceRoot` said is folded in.
-
-    Raises:
-        InvalidSourceMap: `text` is not a map.
-    """
-    raw = _parsed(text)
-    root = raw.pop("sourceRoot", None) or ""
-    raw["sources"] = [resolve_source(_rooted(root, one or ""), base) for one in raw["sources"]]
-    return json.dumps(raw, separators=(",", ":"))
-
-
 def _rooted(root: str, source: str) -> str:
     if not root or _ABSOLUTE.match(source):
         return source
