@@ -29,6 +29,7 @@ FAULT_SIGNALS = frozenset(
 MAX_SUSPECTS = 3
 SUSPECT_SHARE = 0.5  # of the time for which the longest-running one had been inside V8
 REPEAT_WINDOW_S = 600.0  # suspected at two deaths within that time is no bad luck any more
+BLAMED_FOR_A_KILL_S = 0.25  # a kill says nothing of guests; only one that had been at it for so long may have provoked it
 
 
 def is_dedicated(worker: WorkerId) -> bool:
@@ -74,10 +75,13 @@ class Judge:
         """
         if exited.cause:
             return Verdict(tuple(GuildId(guild_id) for guild_id in exited.guilty), exited.cause)
-        suspected = suspects(busy_s)
+        aborted = exited.signal in FAULT_SIGNALS
+        least_s = 0.0 if aborted else BLAMED_FOR_A_KILL_S
+        suspected = suspects({guild_id: taken_s for guild_id, taken_s in busy_s.items() if taken_s >= least_s})
         repeated = tuple(guild_id for guild_id in suspected if guild_id in self._suspected_lately(now_s))
         self._deaths.append((now_s, suspected))
-        if exited.signal in FAULT_SIGNALS:
+        if aborted:
+            assert exited.signal is not None
             return Verdict(suspected, f"V8 aborted ({signal.Signals(exited.signal).name})")
         how = "the worker died" if exited.signal is None else f"the worker was killed (signal {exited.signal})"
         return Verdict(repeated, f"{how} for the second time" if repeated else how)

@@ -301,3 +301,13 @@ test('GIVEN progress memory WHEN events start and finish THEN the cells say whic
   isolate.call('dispatch', JSON.stringify({ t: 0, r: [[1, true, null]] }))
   assert.deepEqual([cells[0], cells[3], cells[4]], [2, 1, 1])
 })
+
+test('GIVEN a flood of due timers WHEN events come THEN they take turns', () => {
+  const isolate = withScript(`
+    for (let n = 0; n < 100; n++) setTimeout(() => console.log('timer'), 5)
+    on('a', async () => { console.log('event'); await new Promise(() => {}) })`)
+  isolate.nowMs += 10
+  const order = messages(isolate.events(['a', null], ['a', null]))
+  assert.deepEqual(order.slice(0, 4), ['timer', 'event', 'timer', 'event'])
+  assert.equal(order.length, 102)
+})

@@ -46,7 +46,7 @@ class Attack:
     times: int = 1
     for_s: float = 1.2
     aborts: bool = False  # V8 ends the process: the one thing that may restart the worker
-    starves: bool = False  # what it has set going leaves its own next events no time; only another script helps
+    starves: bool = False  # what it has set going drowns its own lines in the log; only another script helps
 
     def __str__(self) -> str:
         return self.guest if self.by != "redeploy" else f"{self.guest} ({self.by})"

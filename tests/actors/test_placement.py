@@ -68,6 +68,14 @@ def test_given_a_guild_inside_v8_at_two_deaths_from_outside_when_judged_then_the
     assert verdict == Verdict((G,), "the worker was killed (signal 9) for the second time")
 
 
+def test_given_guilds_at_work_for_a_moment_at_many_kills_when_judged_then_nobody_is_guilty():
+    judge = Judge()
+
+    verdicts = [judge.judge(died(signal.SIGKILL), {G: 0.2, H: 0.01}, now_s) for now_s in range(10)]
+
+    assert {verdict.guilty for verdict in verdicts} == {()}
+
+
 def test_given_two_deaths_far_apart_when_judged_then_nobody_is_guilty():
     judge = Judge()
     judge.judge(died(signal.SIGKILL), {G: 1.0}, 0.0)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from flora.actors.placement import BLAMED_FOR_A_KILL_S
+
 pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(90)]
 
 GUESTS = Path(__file__).parents[1] / "guests"
@@ -166,6 +168,7 @@ def test_given_a_kill_from_outside_then_nobody_is_quarantined_and_at_the_second_
     for kill in range(2):
         assert bad.reply_to(bad.say("go")) == "begin go"
         restarts = flora.metrics()["worker_deaths"]
+        time.sleep(2 * BLAMED_FOR_A_KILL_S)  # how long it has been at it is what makes it suspect
         flora.kill("worker 0")
         wait_for(lambda before=restarts: flora.metrics()["worker_deaths"] > before, 5, "the router has not noticed")
         assert neighbour.ask_until_answered("ping", within_s=10) == "ping"

@@ -102,16 +102,24 @@ export function beginCall(): void {
   clearOwner()
 }
 
-/** Sets one thing going. False when there was nothing to do or nothing may move. */
+let timerHadTheLastTurn = false
+
+/**
+ * Sets one thing going. False when there was nothing to do or nothing may move. Timers that are always due share with events, turn
+ * about: a script that floods itself with timers still hears its guild.
+ */
 export function runTurn(): boolean {
   if (gatingAnswers.first !== null) return deliver(gatingAnswers)
   if (gateClosed()) return false
   if (otherAnswers.first !== null) return deliver(otherAnswers)
-  if (timerIsDue()) {
+  if (timerIsDue() && !(timerHadTheLastTurn && couldStart())) {
+    timerHadTheLastTurn = true
     fireNextTimer(recordOwner)
     return true
   }
-  return startQueued()
+  const first = timerHadTheLastTurn
+  timerHadTheLastTurn = false
+  return startQueued(first)
 }
 
 /** Delivers the first answer and those of the same task right behind it. */
@@ -128,14 +136,18 @@ function deliver(queue: AnswerQueue): boolean {
 }
 
 function mayStart(): boolean {
+  return couldStart() && !timerIsDue()
+}
+
+/** Whether an event may start but for due timers. */
+function couldStart(): boolean {
   return (
     firstQueued !== null &&
     state.started < state.overlap &&
     loadTask === null &&
     !gateClosed() &&
     gatingAnswers.first === null &&
-    otherAnswers.first === null &&
-    !timerIsDue()
+    otherAnswers.first === null
   )
 }
 
@@ -143,11 +155,11 @@ function mayStart(): boolean {
  * Starts events as long as each ends on the spot. One that waits ends the turn: only after its microtasks have run is it known
  * what it waits for. A loop rather than recursion, since a handler without `await` finishes inside `start`.
  */
-function startQueued(): boolean {
+function startQueued(beforeTimers = false): boolean {
   if (starting) return false
   starting = true
   let any = false
-  while (mayStart()) {
+  while (beforeTimers && !any ? couldStart() : mayStart()) {
     const task = firstQueued as Task
     firstQueued = task.next
     if (firstQueued === null) lastQueued = null
