@@ -229,6 +229,7 @@ class Gateway(FloraActor):
         return GatewayFrame(
             number=batch.number,
             ack=batch.ack,
+            after=batch.after,
             wants_ack=batch.wants_ack,
             epoch=self.incarnation,
             first_seq=first_seq,
@@ -267,8 +268,8 @@ class Gateway(FloraActor):
         if sender != self.peers.router:
             return  # of a router that is gone; a new one says it again
         self._retained.settle(msg.settled_below)
-        if self._router_link.receive(msg):
-            self.bridge.call(self._subscribe, msg)
+        for frame in self._router_link.receive(msg):
+            self.bridge.call(self._subscribe, frame)
 
     def _subscribe(self, msg: GatewayControl) -> None:
         """On the loop."""

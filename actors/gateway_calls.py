@@ -52,8 +52,8 @@ class WorkerCalls:
             for old in [old for old, other in self._workers.items() if other.address == sender]:
                 self._forget(old)
             end = self._workers[origin] = _WorkerEnd(sender, Link(self._shell.incarnation, window=WINDOW))
-        if end.link.receive(msg):
-            self._shell.bridge.call(self._take, origin, msg)
+        for frame in end.link.receive(msg):
+            self._shell.bridge.call(self._take, origin, frame)
 
     def _take(self, origin: str, msg: RestFrame) -> None:
         """On the loop."""
@@ -94,6 +94,7 @@ class WorkerCalls:
                 frame = RestResultsFrame(
                     number=batch.number,
                     ack=batch.ack,
+                    after=batch.after,
                     wants_ack=batch.wants_ack,
                     epoch=self._shell.incarnation,
                     results=tuple(batch.rows),

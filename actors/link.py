@@ -8,7 +8,9 @@ Acknowledgements are messages too. Small frames therefore do not ask for one; th
 direction. A large frame, or the last one of a window, asks, and the sender waits for the answer: that lets the next frame
 fill, and it holds back a sender that is faster than its peer.
 
-Frames are numbered, so that one delivered twice is handled once; an epoch tells a restarted peer from the old one.
+Frames are numbered, so that one delivered twice is handled once; an epoch tells a restarted peer from the old one. Where both ends
+send at the same moment the actor library drops the connection and sends again after a pause, while later frames go on:
+each frame therefore says which one went before it, and one that comes too early waits for that.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flora.messages.base import Frame
 
 T = TypeVar("T")
+AnyFrame = TypeVar("AnyFrame", bound=Frame)
 
 BARE_ACK = 0
 """Number of a frame that only acknowledges; it is itself not acknowledged."""
@@ -39,6 +42,7 @@ class Batch(Generic[T]):
     number: int
     ack: int
     rows: list[T]
+    after: int = 0
     wants_ack: bool = False
 
 
@@ -59,7 +63,9 @@ class Link(Generic[T]):
         self._waiting: deque[T] = deque()
         self._under_way: deque[Batch[T]] = deque()
         self._sent = 0
+        self._last = 0  # number of the last frame that went to this peer
         self._received = 0
+        self._early: dict[int, Frame] = {}  # by number; they came before one that went before them
         self._peer_epoch = ""
         self._owes_ack = False
 
@@ -109,7 +115,8 @@ class Link(Generic[T]):
         """
         if (self._waiting or even_empty) and not self.full:
             self._sent += 1
-            batch = Batch(self._sent, self._received, self._next_rows())
+            batch = Batch(self._sent, self._received, self._next_rows(), after=self._last)
+            self._last = self._sent
             self._under_way.append(batch)
             rows = sum(len(sent.rows) for sent in self._under_way)
             batch.wants_ack = len(self._under_way) >= self._window or rows > WINDOW_ROWS
@@ -131,28 +138,41 @@ class Link(Generic[T]):
             return rows
         return [self._waiting.popleft() for _ in range(self._max_rows)]
 
-    def receive(self, frame: Frame, *, owe_ack: bool = True) -> bool:
-        """Takes note of a frame from the peer.
+    def receive(self, frame: AnyFrame, *, owe_ack: bool = True) -> list[AnyFrame]:
+        """Takes note of a frame from the peer, and says what is to be handled now.
 
         Args:
             frame: Any frame of this link.
             owe_ack: False to hold the acknowledgement back (and with it the peer) until `release_ack`.
         Returns:
-            Whether its rows are new. False for a bare acknowledgement and for a repeated frame.
+            Frames whose rows are new, in order: none for a bare acknowledgement, a repeated frame and one that comes too early;
+            several when it is the one that others waited for.
         """
         if frame.epoch != self._peer_epoch:
             self._peer_epoch = frame.epoch
             self._received = 0
+            self._early.clear()
         while self._under_way and frame.ack >= self._under_way[0].number:
             self._under_way.popleft()
         if frame.number == BARE_ACK:
-            return False
-        self._owes_ack = self._owes_ack or (owe_ack and frame.wants_ack)
+            return []
         if frame.number <= self._received:
             self._owes_ack = True
-            return False
+            return []
+        if frame.after > self._received:
+            self._early[frame.number] = frame
+            return []
+        ready = [frame]
         self._received = frame.number
-        return True
+        while self._early:
+            early: Any = self._early[first := min(self._early)]
+            if early.after > self._received:
+                break
+            del self._early[first]
+            ready.append(early)
+            self._received = first
+        self._owes_ack = self._owes_ack or (owe_ack and any(taken.wants_ack for taken in ready))
+        return ready
 
     def release_ack(self) -> None:
         """Lets the acknowledgement go that `receive(owe_ack=False)` held back."""
@@ -176,5 +196,6 @@ class Link(Generic[T]):
         """What was sent and not acknowledged, in order; the link forgets it, and the peer. What was not sent goes to the next peer."""
         rows = [row for batch in self._under_way for row in batch.rows]
         self._under_way.clear()
-        self._received, self._peer_epoch, self._owes_ack = 0, "", False
+        self._received, self._peer_epoch, self._owes_ack, self._last = 0, "", False, 0
+        self._early.clear()
         return rows

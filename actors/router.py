@@ -84,6 +84,8 @@ class Router(FloraActor):
         self._meet_workers(msg.peers)
         self._ask_for_placements(msg.peers)
         if msg.peers.workers:
+            for end in self._state.workers.values():
+                end.knows_us = False
             self._recovery = RouterRecovery(self, self._state, self._loads)
             self._recovery.begin(self._recovered)
         return {}
@@ -126,7 +128,7 @@ class Router(FloraActor):
             if known is None:
                 self._state.meet(worker, address)
             elif known.address != address:
-                known.address = address
+                known.address, known.knows_us = address, True
                 self._places.worker_is_back(worker, known)
 
     def receiveMsg_WorkerExited(self, msg: WorkerExited, sender: Address) -> None:
@@ -155,12 +157,11 @@ class Router(FloraActor):
 
     def receiveMsg_GatewayFrame(self, msg: GatewayFrame, sender: Address) -> None:
         """Takes events in; holds the gateway's acknowledgement back while a backlog is full."""
-        if not self._gateway.receive(msg, sender):
-            return
-        if self._recovering is not None:
-            self._recovering.keep(msg)
-        else:
-            self._take(msg)
+        for frame in self._gateway.receive(msg, sender):
+            if self._recovering is not None:
+                self._recovering.keep(frame)
+            else:
+                self._take(frame)
 
     def receiveMsg_ResumePoint(self, msg: ResumePoint, sender: Address) -> None:
         """A new gateway asks where to go on."""
@@ -221,8 +222,11 @@ class Router(FloraActor):
     def receiveMsg_WorkerFrame(self, msg: WorkerFrame, sender: Address) -> None:
         """Takes in what a worker finished, and what its scripts want to hear."""
         worker, end = self._state.worker_at(sender)
-        if end is None or not end.link.receive(msg):
-            return
+        if end is not None:
+            for frame in end.link.receive(msg):
+                self._take_report(worker, frame)
+
+    def _take_report(self, worker: WorkerId, msg: WorkerFrame) -> None:
         lanes = self._state.lanes
         for seq, guild_id, _outcome in msg.done:
             lanes.done(GuildId(guild_id), seq, worker)
@@ -245,6 +249,7 @@ class Router(FloraActor):
         worker, end = self._state.worker_at(sender)
         if end is None:
             return
+        end.knows_us = True
         if self._recovery is not None:
             self._recovery.reported(worker, msg)
         else:  # it comes too late for its events, not for its guilds
@@ -363,7 +368,7 @@ class Router(FloraActor):
             return
         self._loads.confirm()
         for end in self._state.workers.values():
-            if end.address is not None and (batch := end.link.poll()) is not None:
+            if end.address is not None and end.knows_us and (batch := end.link.poll()) is not None:
                 self.send(end.address, self._dispatch_frame(end.link, batch))
         if self._recovering is None:  # before, it could only name some of the guilds
             self._gateway.flush()
@@ -376,6 +381,7 @@ class Router(FloraActor):
         return DispatchFrame(
             number=batch.number,
             ack=batch.ack,
+            after=batch.after,
             wants_ack=batch.wants_ack,
             epoch=link.epoch,
             seqs=seqs,

@@ -17,6 +17,7 @@ from flora.messages.gateway import GatewayControl, GatewayFrame, NotePositions, 
 CONTROL_AGAIN_S = 1.0  # a control frame that the gateway has not acknowledged by then is sent again
 SETTLE_EVERY_S = 0.05  # looking for the oldest unfinished event costs 0.1 µs per guild
 TELL_SETTLED_S = 0.5  # an idle gateway hears by then that its last events are done
+REPLACED_KEPT = 8  # earlier gateways whose late frames are told from those of a new one
 BROADCAST_KEPT_S = 2.0  # an event of no guild is not reported done; by then every living worker has it
 
 
@@ -28,6 +29,7 @@ class GatewayEnd:
         self._state = state
         self._link = state.gateway
         self._address: Address = shell.peers.gateway
+        self._replaced: deque[Address] = deque(maxlen=REPLACED_KEPT)
         self._is_new = True
         self._replacing = 0  # number of the frame that told the gateway everything
         self._next_seq = 0  # above every event taken
@@ -39,16 +41,21 @@ class GatewayEnd:
 
     def meet(self, address: Address) -> None:
         """The gateway was started or restarted; the same one again changes nothing."""
-        if address is None or address == self._address:
+        if address is None or address == self._address or address in self._replaced:
             return
+        if self._address is not None:
+            self._replaced.append(self._address)
         self._address = address
         self._link.take_back()
         self._is_new = True
         self._link.offer_all(self._state.subscriptions.items())
 
-    def receive(self, msg: GatewayFrame, sender: Address) -> bool:
-        """Takes note of a frame; False: it brings nothing new, or comes from a gateway that was replaced."""
-        return sender == self._address and self._link.receive(msg, owe_ack=False)
+    def receive(self, msg: GatewayFrame, sender: Address) -> list[GatewayFrame]:
+        """Takes note of a frame; gives those to be taken now, none of a gateway that was replaced."""
+        if sender in self._replaced:
+            return []
+        self.meet(sender)  # Runtime may tell us of a new one only after its first frame
+        return self._link.receive(msg, owe_ack=False)
 
     def taken(self, msg: GatewayFrame) -> None:
         """All events of a frame were taken in."""
@@ -133,6 +140,7 @@ class GatewayEnd:
         return GatewayControl(
             number=batch.number,
             ack=batch.ack,
+            after=batch.after,
             wants_ack=batch.wants_ack,
             epoch=self._link.epoch,
             subscriptions=tuple(batch.rows),

@@ -29,6 +29,7 @@ class WorkerEnd:
 
     address: Address | None  # None: it does not run now
     link: Link[Row]
+    knows_us: bool = True  # False: it still has to hear of this router, and would ignore its frames
     parked: list[tuple[LoadGuild, Address]] = field(default_factory=list)  # loads that came while it was down
 
 

@@ -123,13 +123,17 @@ class Worker(FloraActor):
 
     def receiveMsg_DispatchFrame(self, msg: DispatchFrame, sender: Address) -> None:
         """Hands events to their isolates, each isolate's in one message."""
-        reports = self._reports
-        if sender != self.peers.router or not reports.link.receive(msg):
+        if sender != self.peers.router:
             return  # of a router that is gone: its successor knows what has come before, and nothing of this
+        for frame in self._reports.link.receive(msg):
+            self._take_events(frame)
+
+    def _take_events(self, msg: DispatchFrame) -> None:
         by_guild: dict[str, list[tuple[int, str, str]]] = {}
         for seq, guild_id, name, payload in zip(msg.seqs, msg.guild_ids, msg.names, msg.payloads, strict=True):
             by_guild.setdefault(guild_id, []).append((seq, name, payload))
-        book, isolates = reports.book, self._isolates
+        reports, isolates = self._reports, self._isolates
+        book = reports.book
         broadcast = by_guild.pop(DEFAULT_RUNTIME, None)
         if broadcast is not None:
             book.took(DEFAULT_RUNTIME, [event[0] for event in broadcast])
@@ -150,8 +154,10 @@ class Worker(FloraActor):
 
     def receiveMsg_RestResultsFrame(self, msg: RestResultsFrame, sender: Address) -> None:
         """Hands results of REST calls to the isolates that asked."""
-        if self._calls.link.receive(msg):
-            self._answer(self._calls.settle(msg.results))
+        if sender != self.peers.gateway:
+            return  # of a gateway that is gone: how its calls ended is not known, and the scripts are told so
+        for frame in self._calls.link.receive(msg):
+            self._answer(self._calls.settle(frame.results))
 
     def _answer(self, by_isolate: dict[int, list[CallResult]]) -> None:
         for key, results in by_isolate.items():

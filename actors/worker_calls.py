@@ -91,6 +91,7 @@ class RestCalls:
         return RestFrame(
             number=batch.number,
             ack=batch.ack,
+            after=batch.after,
             wants_ack=batch.wants_ack,
             epoch=self.link.epoch,
             calls=tuple(batch.rows),

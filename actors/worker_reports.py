@@ -97,6 +97,7 @@ class RouterReports:
         return WorkerFrame(
             number=batch.number,
             ack=batch.ack,
+            after=batch.after,
             wants_ack=batch.wants_ack,
             epoch=self.link.epoch,
             done=done,

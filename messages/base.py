@@ -77,5 +77,6 @@ class Frame(Message):
 
     number: int  # 1, 2, 3 … per link and direction; 0 for a bare acknowledgement, which is itself never acknowledged
     ack: int  # number of the last frame received from the peer; 0 before the first
+    after: int = 0  # number of the frame that went before it to this peer; 0: it is the first
     wants_ack: bool = True  # False: acknowledged with whatever goes the other way next
     epoch: str  # changes when either end restarts; frames of another epoch are ignored

@@ -140,3 +140,46 @@ def test_given_any_losses_of_resent_frames_when_pumped_then_rows_arrive_once_in_
             left.receive(frame_of(right, ack))
 
     assert arrived == rows
+
+
+@given(st.integers(0, 1 << 30), st.integers(2, 30))
+def test_given_frames_that_overtake_each_other_then_their_rows_are_handled_once_and_in_order(seed, rows):
+    rng = random.Random(seed)
+    left, right = Link("a", window=4), Link("b", window=4)
+    under_way: list[tuple[Frame, list[int]]] = []
+    taken: list[int] = []
+    contents: dict[int, list[int]] = {}
+    sent = 0
+    while len(taken) < rows:
+        if sent < rows and rng.random() < 0.7:
+            left.offer(sent)
+            sent += 1
+        if (batch := left.poll()) is not None:
+            contents[batch.number] = batch.rows
+            frame = Frame(number=batch.number, ack=batch.ack, epoch="a", after=batch.after, wants_ack=batch.wants_ack)
+            under_way.append((frame, batch.rows))
+        if under_way:
+            frame, _ = under_way[rng.randrange(len(under_way))]
+            if rng.random() < 0.8:  # else it comes once more later
+                under_way = [entry for entry in under_way if entry[0] is not frame]
+            for ready in right.receive(frame):
+                taken += contents[ready.number]
+        if (ack := right.poll()) is not None:
+            left.receive(frame_of(right, ack))
+
+    assert taken == list(range(rows))
+
+
+def test_given_the_first_frame_of_a_new_peer_late_when_the_second_comes_then_it_waits():
+    left, right = Link("a", window=4), Link("b")
+    left.offer("old")
+    left.poll()
+    left.take_back()
+    frames = []
+    for row in ("one", "two"):
+        left.offer(row)
+        batch = left.poll()
+        frames.append(Frame(number=batch.number, ack=0, epoch="a", after=batch.after))
+
+    assert right.receive(frames[1]) == []
+    assert right.receive(frames[0]) == frames

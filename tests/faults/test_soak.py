@@ -12,8 +12,7 @@ pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.slow, pytest.m
 
 SECONDS = 40
 RATE_PER_S = 200  # the long one sends 500; tests share their machine
-# TODO(bug): add "router"; about one in six of its deaths loses an event that arrives while the new one finds its feet.
-PARTS = ["worker", "gateway", "cron", "http", "log book", "deployer", "compiler", "postgres", "valkey"]
+PARTS = ["worker", "router", "gateway", "cron", "http", "log book", "deployer", "compiler", "postgres", "valkey"]
 
 
 @pytest.mark.scenario("T25", "T34")
