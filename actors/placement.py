@@ -29,9 +29,7 @@ FAULT_SIGNALS = frozenset(
 MAX_SUSPECTS = 3
 SUSPECT_SHARE = 0.5  # of the time for which the longest-running one had been inside V8
 REPEAT_WINDOW_S = 600.0  # suspected at two deaths within that time is no bad luck any more
-BLAMED_FOR_A_KILL_S = (
-    0.25  # a kill says nothing of guests; only one that had been at it for so long may have provoked it
-)
+BLAMED_FOR_A_KILL_S = 0.25  # a kill says nothing of guests, unless one had been at it for so long
 
 
 def is_dedicated(worker: WorkerId) -> bool:

@@ -27,6 +27,7 @@ class Host:
 
     def __init__(self) -> None:
         self.running: dict[GuildId, str] = {}
+        self.was_stored: list[GuildId] = []
 
     async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
         return Compiled(script=script.bundle or "", source_map=None)
@@ -36,6 +37,9 @@ class Host:
         if "throws" in compiled.script:
             raise LoadFailed("Error: throws")
         self.running[guild_id] = compiled.script
+
+    def stored(self, guild_id: GuildId) -> None:
+        self.was_stored.append(guild_id)
 
     async def unload(self, guild_id: GuildId) -> None:
         self.running.pop(guild_id, None)
