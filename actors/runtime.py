@@ -21,7 +21,7 @@ from flora.actors.preparer import Preparer
 from flora.actors.router import Router
 from flora.actors.shutdown import Shutdown, phases
 from flora.actors.supervision import RestartPolicy, Restarts
-from flora.actors.supervisor import Child, Supervisor
+from flora.actors.supervisor import START_LIMIT_S, Child, Supervisor
 from flora.actors.worker import Worker
 from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import BringUpGuilds, RestoreDeployments, RestoreProgress
@@ -40,7 +40,6 @@ from flora.messages.lifecycle import (
 
 log = logging.getLogger(__name__)
 
-START_LIMIT_S = 30.0
 READY_LIMIT_S = 10.0
 BRING_UP_LIMIT_S = 20.0
 RESTORE_TRIES = 3  # the deployer may die meanwhile

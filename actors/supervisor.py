@@ -32,13 +32,6 @@ from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 30.0
-READY_LIMIT_S = 10.0
-BRING_UP_LIMIT_S = 20.0
-RESTORE_TRIES = 3  # the deployer may die meanwhile
-RESTORE_AGAIN_S = 1.0
-PROGRESS_LINE_EVERY_S = 2.0  # for a person; a restore that is over before says only how it ended
-WORKER_RESTARTS = RestartPolicy(max_restarts=10_000)  # guests can end a worker; that must never end the system
-Step = Callable[[Callable[[], None]], None]
 
 
 @dataclass(slots=True)
