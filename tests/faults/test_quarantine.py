@@ -139,7 +139,7 @@ def test_given_a_good_deployment_then_the_guild_leaves_quarantine_without_losing
     bad.say("go")
     quarantined(flora, wait_for, bad)
     assert bad.ask("still here") == "still here"
-    recorders = dedicated_recorders(flora)
+    recorder = newest_recorder(flora)
 
     bad.deploy(ECHO)
     said = [bad.say("0")]
@@ -153,11 +153,12 @@ def test_given_a_good_deployment_then_the_guild_leaves_quarantine_without_losing
     assert bad.reply_to(said[-1]) == str(len(said) - 1)
     assert bad.said_by_bot(said[0]) == [str(number) for number in range(len(said))], "each once, in order"
     assert bad.log_line("has left quarantine")["level"] == "info"
-    assert len(recorders - dedicated_recorders(flora)) == 1, "its flight recorder is gone with it"
+    assert not recorder.exists(), "its flight recorder is gone with it"
 
 
-def dedicated_recorders(flora) -> set[Path]:
-    return set((flora.folder / "data" / "run").glob("worker-1???-*.recorder"))
+def newest_recorder(flora) -> Path:
+    """Of the worker that was started last for one guild: their numbers rise."""
+    return max((flora.folder / "data" / "run").glob("worker-1???-*.recorder"))
 
 
 def test_given_a_kill_from_outside_then_nobody_is_quarantined_and_at_the_second_who_ran_both_times_is(
