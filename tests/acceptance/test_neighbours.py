@@ -28,6 +28,7 @@ SETTINGS = {
 GOOD = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('well: ' + msg.content) })"
 MANY_PER_S = 2000
 MAX_RATIO = 3.0
+NOISE_MS = 5.0  # medians of 3 to 6 ms differ by that much on two busy cores, with no attack at all
 MEASURED_AT_MOST = 5
 """Other work of the machine lengthens one median and not the next: the best beside an attack is held against the worst without.
 On a quiet machine they are all alike. A lost answer is never forgiven.
@@ -144,11 +145,11 @@ def test_given_an_attack_when_twenty_neighbours_talk_then_each_is_answered_once_
             told = run_attack(attack, guild, refused)
         neighbours.none_lost(traffic, worker_died=attack.aborts)
         beside_ms = min(beside_ms, traffic.median_ms)
-        if beside_ms <= MAX_RATIO * quiet_ms:
+        if beside_ms <= MAX_RATIO * quiet_ms + NOISE_MS:
             break
     told_in_table(str(attack), quiet_ms, beside_ms, told)
 
-    assert beside_ms <= MAX_RATIO * quiet_ms
+    assert beside_ms <= MAX_RATIO * quiet_ms + NOISE_MS
     if attack.aborts:
         assert flora.api("GET", f"/guilds/{guild.id}/status")["placement"] == "quarantined"
     else:
