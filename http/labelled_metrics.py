@@ -1,8 +1,8 @@
 """Metrics with labels: one series per worker, and per guild for a bounded number of guilds. Pure.
 
 Time series cost whoever collects them memory for each value that a label ever had. So at most `MAX_GUILDS` guilds are listed:
-those that are not simply serving first, then those that used the most processor time in the last minute. What is left out
-is in the totals without labels, and in GET /api/guilds/status.
+those that are not simply serving on a shared worker first, then those that used the most processor time in the last minute.
+What is left out is in the totals without labels, and in GET /api/guilds/status.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def notable(guilds: Iterable[Facts], most: int = MAX_GUILDS) -> list[Facts]:
 
     def rank(facts: Facts) -> tuple[bool, float, str]:
         usage = facts.get("usage") or {}
-        return facts["state"] == GuildState.SERVING, -usage.get("cpu_us_last_minute", 0), facts["guild_id"]
+        ordinary = facts["state"] == GuildState.SERVING and facts["placement"] == Placement.SHARED
+        return ordinary, -usage.get("cpu_us_last_minute", 0), facts["guild_id"]
 
     return sorted(guilds, key=rank)[:most]
 

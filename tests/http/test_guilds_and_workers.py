@@ -150,12 +150,13 @@ def test_given_facts_then_every_series_is_in_its_family_and_what_is_not_known_is
         assert line.startswith("#") or line.partition("{")[0] in names
 
 
-def test_given_more_guilds_than_series_then_those_in_trouble_and_the_busiest_have_them() -> None:
+def test_given_more_guilds_than_series_then_those_in_trouble_alone_or_busiest_have_them() -> None:
     quiet = [a_guild(str(number), usage={"cpu_us_last_minute": number}) for number in range(MAX_GUILDS + 50)]
     failed = a_guild("900", state="failed", usage=None)
+    alone = a_guild("901", placement="dedicated", usage=None)
 
-    chosen = [facts["guild_id"] for facts in notable([*quiet, failed])]
+    chosen = [facts["guild_id"] for facts in notable([*quiet, failed, alone])]
 
     assert len(chosen) == MAX_GUILDS
-    assert chosen[:2] == ["900", str(MAX_GUILDS + 49)]
+    assert chosen[:3] == ["900", "901", str(MAX_GUILDS + 49)]
     assert "0" not in chosen
