@@ -58,6 +58,8 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "TOO_LARGE": 413,
     "UNSUPPORTED_MEDIA_TYPE": 415,
     "UNPROCESSABLE_BODY": 422,
+    "KV_QUOTA_EXCEEDED": 413,
+    "KV_RATE_LIMITED": 429,
     "CONFIG_ERROR": 500,  # the operator's settings, not this caller's
     "BUNDLE_FAILED": 400,
     "GUEST_ERROR": 400,

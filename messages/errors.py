@@ -3,6 +3,7 @@
     FloraError
     ├── RequestError    the caller's fault; changing the request helps
     │   ├── BadRequest · Unauthorized · Forbidden · NotFound · Conflict · TooLarge
+    │   ├── KvQuotaExceeded · KvRateLimited
     │   ├── ConfigError
     │   └── BundleFailed
     ├── GuestError      the script's fault
@@ -81,6 +82,18 @@ class TooLarge(RequestError):
     """Over a size limit."""
 
     code = "TOO_LARGE"
+
+
+class KvQuotaExceeded(TooLarge):
+    """The write would take a key-value store, or all of a guild's, over its total size."""
+
+    code = "KV_QUOTA_EXCEEDED"
+
+
+class KvRateLimited(RequestError):
+    """Too many writes to a key-value store, or exports, within a while; `details` has retry_after_s."""
+
+    code = "KV_RATE_LIMITED"
 
 
 class ConfigError(RequestError):

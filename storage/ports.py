@@ -1,17 +1,18 @@
 """What the rest of flora needs from its stores.
 
-All methods are coroutines: they run on the asyncio loop beside an actor, never on the actor's own thread. Every method
-may raise `StorageError` (the store refused) or `Unavailable` (it cannot be reached or did not answer in time; trying
-again later helps), and nothing else. Each port has an implementation on a real server and one in memory
-(`flora.storage.memory`); all of them pass the suite in tests/contract/.
+All methods but those of `KvGuild` are coroutines: they run on the asyncio loop beside an actor, never on the actor's own
+thread. Every method may raise `StorageError` (the store refused) or `Unavailable` (it cannot be reached or did not answer in time; trying
+again later helps), and nothing else but what its docstring names. Each port has an implementation on a real server or
+on files and one in memory (`flora.storage.memory`, `flora.storage.kv.memory`); all of them pass the suite in tests/contract/.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.ids import GuildId, UserId
@@ -152,3 +153,206 @@ class Cache(Protocol):
 
     async def ttl_s(self, key: str) -> float | None:
         """Seconds left, or None when the key is absent or has no end."""
+
+
+class KvValue(NamedTuple):
+    """A value as it is stored: a string, or any other JSON value as its text."""
+
+    text: str
+    is_json: bool = False
+
+
+class KvEntry(NamedTuple):
+    """What stands under a key. `expiration` is in Unix seconds; `metadata` is any JSON value, None when there is none."""
+
+    value: KvValue
+    expiration: int | None = None
+    metadata: Any = None
+
+
+class KvKey(NamedTuple):
+    """One line of a listing; fields as in `KvEntry`."""
+
+    name: str
+    expiration: int | None
+    metadata: Any
+
+
+class KvPage(NamedTuple):
+    """`cursor` is the last name of the page when there are more keys, otherwise None."""
+
+    keys: Sequence[KvKey]
+    list_complete: bool
+    cursor: str | None
+
+
+class KvUsage(NamedTuple):
+    """`stored_bytes` counts as the quotas do: key and value, and once more the key with its expiration and metadata."""
+
+    keys: int
+    stored_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvStoreInfo:
+    """One store of a guild. `created_at` is aware UTC."""
+
+    store_id: str  # a uuid
+    name: str
+    created_at: datetime
+
+
+class KvSnapshot(Protocol):
+    """A store as it was at one moment. May be read on another thread than the store's; close it in any case."""
+
+    def entries(self) -> Iterator[tuple[str, KvEntry]]:
+        """Every entry that was live then, bytewise ascending."""
+
+    def close(self) -> None:
+        """Lets go of what holds the moment. Twice is fine."""
+
+
+class KvGuild(Protocol):
+    """The key-value stores of one guild, held by their one owner.
+
+    Calls block, for microseconds on files and for a round trip on Postgres; all come from one thread. Keys are ordered by
+    their UTF-8 bytes. What has expired is not there, whether or not it was removed yet. Every method may raise:
+
+        BadRequest   a name, key, prefix or value is malformed (texts as in `flora.storage.kv.limits`)
+        StorageError   the disk or server refused, or a record is damaged
+        Unavailable    closed, or the server cannot be reached: nothing is known about the call's effect
+
+    Methods that write create the store when there is none, and may raise in this order, nothing being changed:
+        TooLarge       a key, value or entry is over its size
+        KvRateLimited  more writes to this store within a minute than allowed; `details["retry_after_s"]`
+        KvQuotaExceeded  the store or the guild would be over its total
+    """
+
+    def get(self, store: str, key: str) -> KvEntry | None:
+        """The entry, or None, also when there is no such store."""
+
+    def set(
+        self,
+        store: str,
+        key: str,
+        value: KvValue,
+        *,
+        expiration: int | None = None,
+        ttl_s: float | None = None,
+        metadata: Any = None,
+    ) -> None:
+        """Replaces value, expiration and metadata in one step.
+
+        Args:
+            expiration: Unix seconds; one that is past makes the key absent.
+            ttl_s: Instead of `expiration`: seconds from now, rounded up to the next whole second of the clock.
+        """
+
+    def set_if(
+        self,
+        store: str,
+        key: str,
+        value: KvValue,
+        *,
+        expected: KvValue | None,
+        expiration: int | None = None,
+        ttl_s: float | None = None,
+        metadata: Any = None,
+    ) -> bool:
+        """`set`, if the key's value is the expected one (None: if there is none). Whether it was.
+
+        JSON values are equal when they mean the same, whatever the order of their members.
+        """
+
+    def increment(
+        self,
+        store: str,
+        key: str,
+        by: float = 1,
+        *,
+        expiration: int | None = None,
+        ttl_s: float | None = None,
+    ) -> int | float:
+        """Adds to a number and gives the sum; an absent key counts as 0.
+
+        A number stored as a string stays one. Expiration and metadata of what is there stay; `expiration` and `ttl_s` are
+        for a key that this call creates.
+
+        Raises:
+            Conflict: what stands there is no number, or the sum is one that a script cannot hold exactly.
+        """
+
+    def update_metadata(self, store: str, key: str, metadata: Any) -> None:
+        """Replaces the metadata; value and expiration stay. Does not count as a write for the rate limit.
+
+        Raises:
+            NotFound: no such key.
+        """
+
+    def delete(self, store: str, key: str) -> bool:
+        """True if there was something to delete."""
+
+    def list(self, store: str, *, prefix: str = "", cursor: str | None = None, limit: int | None = None) -> KvPage:
+        """A page of keys that start with `prefix`, from the first one after `cursor`.
+
+        Args:
+            limit: Default 100, at most 1,000 (as is meant by a negative one); 0 gives an empty, complete page.
+        """
+
+    def stores(self) -> Sequence[KvStoreInfo]:
+        """All stores, by name."""
+
+    def require(self, store: str) -> KvStoreInfo:
+        """The store's record.
+
+        Raises:
+            NotFound: there is no such store.
+        """
+
+    def create(self, store: str) -> KvStoreInfo:
+        """Makes an empty store.
+
+        Raises:
+            Conflict: it exists.
+        """
+
+    def drop(self, store: str) -> None:
+        """Deletes a store with everything in it.
+
+        Raises:
+            NotFound: there is no such store.
+        """
+
+    def usage(self, store: str) -> KvUsage:
+        """How much is in a store; zero when there is none. Opens it if need be."""
+
+    def guild_bytes(self) -> int:
+        """`stored_bytes` of all stores. Opens those whose size is not known."""
+
+    def snapshot(self, store: str) -> KvSnapshot:
+        """The store as it is now, for an export. Costs next to nothing; later writes do not change it.
+
+        Raises:
+            NotFound: there is no such store.
+        """
+
+    def restore(self, store: str, entries: Iterable[tuple[str, KvEntry]]) -> int:
+        """Replaces a store's contents by these, all or nothing; how many were written. Not limited in rate."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Calls inside become durable together when the block ends; answer nobody before that.
+
+        A call that is refused inside does not undo the others.
+        """
+
+    def sweep(self, most: int = 1_000) -> int:
+        """Removes expired entries from open stores, at most so many; how many were removed."""
+
+    def maintain(self, budget_s: float = 0.001) -> bool:
+        """Goes on with sweeping and compacting, for about so long. True: there is more to do now.
+
+        Call it every second, and while it says True, whenever there is time.
+        """
+
+    def close(self) -> None:
+        """Makes everything durable and gives the stores free for another owner. Twice is fine."""

@@ -1,0 +1,288 @@
+"""Key-value stores on semidbm files."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from flora.messages.errors import StorageError, Unavailable
+from flora.messages.ids import GuildId
+from flora.storage.kv import record, scan
+from flora.storage.kv.compaction import Compaction, Successor, is_worth_it
+from flora.storage.kv.data_file import DataFile
+from flora.storage.kv.durability import Commits, Durability, Syncer
+from flora.storage.kv.folder import GuildFolder
+from flora.storage.kv.guild import LocalKv
+from flora.storage.kv.handles import HandleCache
+from flora.storage.kv.limits import KvLimits
+from flora.storage.kv.live_store import Contents, LiveStore
+from flora.storage.kv.record import Record
+from flora.storage.kv.sorted_keys import SortedKeys
+from flora.storage.ports import KvEntry, KvGuild, KvStoreInfo, KvUsage
+
+log = logging.getLogger("flora.kv")
+
+# An entry counts for its key once more than the file has it, so for less than this many times its place in the file.
+COUNTED_PER_FILE_BYTE = 3
+
+
+class KvFiles:
+    """All that the guilds of one process share: the folder, the open stores, the thread that syncs.
+
+    Make it where it is used, after any fork. Use on one thread.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        durability: Durability = Durability.INTERVAL,
+        limits: KvLimits | None = None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        syncer: Syncer | None = None,
+        cache: HandleCache[OpenStore] | None = None,
+    ) -> None:
+        self._root = root
+        self._durability = durability
+        self._limits = limits
+        self._clock = clock
+        self._monotonic = monotonic
+        self._syncer = syncer or Syncer()
+        self._cache: HandleCache[OpenStore] = cache or HandleCache()
+        self._guilds: dict[GuildId, KvGuild] = {}
+
+    def open_guild(self, guild_id: GuildId) -> KvGuild:
+        """Takes a guild's stores; close what you get.
+
+        Raises:
+            BadRequest: this cannot be a guild id.
+            Conflict: another process owns them, or this one does already.
+            StorageError: the disk refused.
+        """
+        folder = GuildFolder(self._root, guild_id)
+        try:
+            shelf = FolderShelf(folder, Commits(self._durability, self._syncer), self._cache)
+        except BaseException:
+            folder.close()
+            raise
+        guild = LocalKv(guild_id, shelf, limits_=self._limits, clock=self._clock, monotonic=self._monotonic)
+        self._guilds[guild_id] = guild
+        return guild
+
+    def close(self) -> None:
+        """Closes every guild that is still open, and ends the helper thread."""
+        for guild in self._guilds.values():
+            guild.close()
+        self._guilds.clear()
+        self._syncer.close()
+
+
+class OpenStore:
+    """One open store with its file."""
+
+    def __init__(self, folder: GuildFolder, name: str, commits: Commits) -> None:
+        self._folder = folder
+        self._name = name
+        folder.take_usage_note(name)
+        started = time.perf_counter()
+        self.file, found = DataFile.open(folder.store_path(name), commits)
+        keys = SortedKeys(found.places)
+        contents = Contents(keys, len(found.places), found.extras, scan.counted_bytes(found))
+        self.live = LiveStore(self.file, contents)
+        self.references = 0
+        self.is_replaced = False  # what is in memory is no longer what is in the file
+        log.debug("store opened: %d keys in %.3f s", contents.key_count, time.perf_counter() - started)
+
+    @property
+    def weight(self) -> int:
+        return self.live.count
+
+    def close(self) -> None:
+        is_known = not (self.file.is_failed or self.is_replaced)
+        self.file.close()
+        if is_known:
+            self._folder.note_usage(self._name, KvUsage(self.live.count, self.live.counted_bytes))
+
+
+class FileSnapshot:
+    """`KvSnapshot` of a file: appending does not change what is there, so a length and a descriptor are enough.
+
+    Also when the file is compacted or deleted meanwhile: the descriptor keeps it.
+    """
+
+    def __init__(self, fileno: int, size: int, now: float) -> None:
+        self._fileno = os.dup(fileno)
+        self._size = size
+        self._now = now
+
+    def entries(self) -> Iterator[tuple[str, KvEntry]]:
+        if self._fileno < 0:
+            raise Unavailable("the snapshot is closed")
+        try:
+            found = scan.scan_file(self._fileno, self._size)
+            for key in sorted(found.places):
+                at, length = found.places[key]
+                entry = record.decode(os.pread(self._fileno, length, at)).entry()
+                if entry.expiration is None or entry.expiration > self._now:
+                    yield key.decode(), entry
+        except OSError as exc:
+            raise StorageError(f"a store cannot be read: {exc.strerror}") from exc
+
+    def close(self) -> None:
+        if self._fileno >= 0:
+            os.close(self._fileno)
+            self._fileno = -1
+
+
+class FolderShelf:
+    """A `Shelf` on a guild's folder."""
+
+    def __init__(self, folder: GuildFolder, commits: Commits, cache: HandleCache[OpenStore]) -> None:
+        self._folder = folder
+        self._commits = commits
+        self._cache = cache
+        self._guild = str(folder.path)
+        self._infos = folder.infos()
+        self._closed: dict[str, tuple[int, bool]] = {}  # what stores that are not open count for, and if exactly
+        for name in self._infos:
+            self._note_closed(name)
+        self._compaction: tuple[str, OpenStore, Compaction] | None = None
+
+    def infos(self) -> Sequence[KvStoreInfo]:
+        return [self._infos[name] for name in sorted(self._infos)]
+
+    def find(self, name: str) -> KvStoreInfo | None:
+        return self._infos.get(name)
+
+    def create(self, name: str) -> KvStoreInfo:
+        info = self._infos[name] = self._folder.create(name)
+        self._closed[name] = (0, True)
+        return info
+
+    def drop(self, name: str) -> None:
+        self._close_store(name)
+        self._folder.drop(name)
+        del self._infos[name]
+        self._closed.pop(name, None)
+
+    def open(self, name: str) -> LiveStore:
+        return self._handle(name).live
+
+    def opened(self) -> Sequence[LiveStore]:
+        return [handle.live for handle in self._cache.of_guild(self._guild)]
+
+    def total(self) -> tuple[int, bool]:
+        at_most, is_exact = 0, True
+        for name in self._infos:
+            handle = self._cache.peek((self._guild, name))
+            if handle is not None:
+                at_most += handle.live.counted_bytes
+                continue
+            counted, exactly = self._closed_size(name)
+            at_most, is_exact = at_most + counted, is_exact and exactly
+        return at_most, is_exact
+
+    def snapshot(self, name: str, now: float) -> FileSnapshot:
+        database = self._handle(name).file.database
+        return FileSnapshot(database.fileno, database.end, now)
+
+    def replace(self, name: str, records: Iterable[tuple[bytes, Record]]) -> None:
+        self._abandon_compaction(name)
+        handle = self._handle(name)
+        handle.references += 1  # the records may come from other stores
+        successor = None
+        try:
+            successor = Successor(handle.file.folder)
+            for key, what in records:
+                successor.add(key, record.encode(what))
+            successor.flush()
+            os.fsync(successor.fileno)
+            handle.is_replaced = True
+            handle.file.replace_by(successor.path, successor.places)
+        except OSError as exc:
+            raise StorageError(f"a store cannot be written: {exc.strerror}") from exc
+        finally:
+            handle.references -= 1
+            if successor is not None:
+                successor.close()
+        self._close_store(name)
+
+    def batch(self) -> AbstractContextManager[None]:
+        return self._commits.batch()
+
+    def compact(self, budget_s: float) -> bool:
+        if self._compaction is None:
+            self._begin_compaction()
+        if self._compaction is None:
+            return False
+        name, handle, compaction = self._compaction
+        if self._cache.peek((self._guild, name)) is not handle:
+            self._abandon_compaction(name)
+            return True
+        try:
+            is_over = compaction.step(budget_s)
+        except StorageError as exc:
+            log.error("a store was not compacted: %s", exc, extra={"action": "kv_compaction_failed", "store": name})
+            is_over = True
+        if is_over:
+            self._abandon_compaction(name)
+        return is_over or not compaction.is_waiting
+
+    def close(self) -> None:
+        failures: list[StorageError] = []
+        for name in self._infos:
+            try:
+                self._close_store(name)
+            except StorageError as exc:
+                failures.append(exc)
+        self._folder.close()
+        if failures:
+            raise failures[0]
+
+    def _handle(self, name: str) -> OpenStore:
+        key = (self._guild, name)
+        found = self._cache.peek(key)
+        if found is not None and found.file.is_failed:
+            self._close_store(name)
+        return self._cache.get(key, lambda: self._open(name))
+
+    def _open(self, name: str) -> OpenStore:
+        self._closed.pop(name, None)
+        return OpenStore(self._folder, name, self._commits)
+
+    def _begin_compaction(self) -> None:
+        for name in self._infos:
+            handle = self._cache.peek((self._guild, name))
+            if handle is not None and not handle.file.is_failed and is_worth_it(handle.file):
+                handle.references += 1
+                self._compaction = (name, handle, Compaction(handle.file, self._commits))
+                return
+
+    def _abandon_compaction(self, name: str) -> None:
+        if self._compaction is not None and self._compaction[0] == name:
+            _, handle, compaction = self._compaction
+            self._compaction = None
+            handle.references -= 1
+            compaction.abandon()
+
+    def _close_store(self, name: str) -> None:
+        self._abandon_compaction(name)
+        self._closed.pop(name, None)
+        self._cache.close((self._guild, name))
+
+    def _closed_size(self, name: str) -> tuple[int, bool]:
+        if name not in self._closed:
+            self._note_closed(name)
+        return self._closed[name]
+
+    def _note_closed(self, name: str) -> None:
+        usage = self._folder.noted_usage(name)
+        if usage is not None:
+            self._closed[name] = (usage.stored_bytes, True)
+        else:
+            self._closed[name] = (self._folder.file_bytes(name) * COUNTED_PER_FILE_BYTE, False)
