@@ -181,7 +181,7 @@ class KvKey(NamedTuple):
 class KvPage(NamedTuple):
     """`cursor` is the last name of the page when there are more keys, otherwise None."""
 
-    keys: Sequence[KvKey]
+    keys: tuple[KvKey, ...]
     list_complete: bool
     cursor: str | None
 
@@ -330,14 +330,18 @@ class KvGuild(Protocol):
         """`stored_bytes` of all stores. Opens those whose size is not known."""
 
     def snapshot(self, store: str) -> KvSnapshot:
-        """The store as it is now, for an export. Costs next to nothing; later writes do not change it.
+        """The store as it is now, for an export. Costs next to nothing; later writes do not change it. Not inside a batch.
 
         Raises:
             NotFound: there is no such store.
         """
 
     def restore(self, store: str, entries: Iterable[tuple[str, KvEntry]]) -> int:
-        """Replaces a store's contents by these, all or nothing; how many were written. Not limited in rate."""
+        """Replaces a store's contents by these, all or nothing; how many were written. Not limited in rate.
+
+        Args:
+            entries: Bytewise ascending, as a snapshot gives them. Takes as long as reading them does.
+        """
 
     def batch(self) -> AbstractContextManager[None]:
         """Calls inside become durable together when the block ends; answer nobody before that.

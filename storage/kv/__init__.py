@@ -2,7 +2,7 @@
 
 files.py         the stores of a process on files           memory.py    the same in dictionaries
 guild.py         what a call means: checks, quotas, atomic changes (files and memory alike)
-limits.py        sizes, rates and their error texts        values.py   JSON, numbers, equality
+limits.py        sizes, rates and their error texts        values.py    JSON, numbers, equality   incoming.py
 live_store.py    one open store: order, expiry, accounting  sorted_keys.py
 data_file.py     one semidbm file under it                  record.py   what a record holds
 scan.py          reading and repairing a file at open       compaction.py

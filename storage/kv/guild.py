@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from flora.messages.errors import BadRequest, Conflict, NotFound, Unavailable
+from flora.messages.errors import Conflict, NotFound, Unavailable
 from flora.messages.ids import GuildId
 from flora.storage.kv import limits, values
+from flora.storage.kv.incoming import Incoming, make_record
 from flora.storage.kv.limits import KvLimits, WriteWindows
 from flora.storage.kv.live_store import LiveStore
 from flora.storage.kv.record import Record
@@ -103,7 +104,7 @@ class LocalKv:
         metadata: Any = None,
     ) -> None:
         name, now = limits.key_bytes(key), self._clock()
-        record = _record(value, values.resolve_expiration(expiration, ttl_s, now), metadata)
+        record = make_record(value, values.resolve_expiration(expiration, ttl_s, now), metadata)
         self._check_name(store)
         self._write(store, name, record, now)
 
@@ -119,7 +120,7 @@ class LocalKv:
         metadata: Any = None,
     ) -> bool:
         name, now = limits.key_bytes(key), self._clock()
-        record = _record(value, values.resolve_expiration(expiration, ttl_s, now), metadata)
+        record = make_record(value, values.resolve_expiration(expiration, ttl_s, now), metadata)
         opened = self._existing(store)
         found = opened.get(name, now) if opened else None
         if not values.are_equal(found.entry().value if found else None, expected):
@@ -212,25 +213,9 @@ class LocalKv:
         others = self.guild_bytes() - self.usage(store).stored_bytes
         if self._shelf.find(store) is None:
             self._create(store)
-        count = total = 0
-
-        def records() -> Iterable[tuple[bytes, Record]]:
-            nonlocal count, total
-            before = b""
-            for key, entry in entries:
-                name = limits.key_bytes(key)
-                if name <= before:
-                    raise BadRequest("the entries to restore are not in order")
-                before = name
-                record = _record(entry.value, values.resolve_expiration(entry.expiration, None, 0), entry.metadata)
-                counted = record.counted_bytes(name)
-                limits.check_entry(counted)
-                count, total = count + 1, total + counted
-                self._limits.check_totals(total, others + total)
-                yield name, record
-
-        self._shelf.replace(store, records())
-        return count
+        incoming = Incoming(entries, self._limits, others)
+        self._shelf.replace(store, incoming.records())
+        return incoming.count
 
     def batch(self) -> AbstractContextManager[None]:
         self._check_open()
@@ -317,7 +302,3 @@ class LocalKv:
     def _check_open(self) -> None:
         if self._is_closed:
             raise Unavailable(f"the key-value stores of guild {self._guild_id} are closed")
-
-
-def _record(value: KvValue, expiration: int | None, metadata: Any) -> Record:
-    return Record(limits.value_bytes(value.text), value.is_json, expiration, values.metadata_bytes(metadata))

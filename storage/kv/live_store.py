@@ -134,9 +134,9 @@ class LiveStore:
         found: list[KvKey] = []
         for key in self.live_keys(prefix, after, now):
             if len(found) == limit:  # there is one more
-                return KvPage(found, False, found[-1].name)
+                return KvPage(tuple(found), False, found[-1].name)
             found.append(self._line(key))
-        return KvPage(found, True, None)
+        return KvPage(tuple(found), True, None)
 
     def _line(self, key: bytes) -> KvKey:
         extras = self._extras.get(key)

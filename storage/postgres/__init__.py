@@ -1,9 +1,10 @@
-"""Deployments and tokens on Postgres, its connection pool and its migrations."""
+"""Deployments, tokens and key-value stores on Postgres, its connection pool and its migrations."""
 
 from __future__ import annotations
 
 from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
+from flora.storage.postgres.kv import PostgresKv
 from flora.storage.postgres.migrate import migrate
 from flora.storage.postgres.placements import PostgresPlacementStore
 from flora.storage.postgres.tokens import PostgresTokenStore, create_token
@@ -11,6 +12,7 @@ from flora.storage.postgres.tokens import PostgresTokenStore, create_token
 __all__ = [
     "Database",
     "PostgresDeploymentStore",
+    "PostgresKv",
     "PostgresPlacementStore",
     "PostgresTokenStore",
     "create_token",

@@ -106,3 +106,133 @@ ON CONFLICT (guild_id) DO UPDATE SET
 -- :name delete_placement
 DELETE FROM guild_placements
 WHERE guild_id = %(guild_id)s;
+
+-- Key-value stores. Expirations are Unix seconds; `now` is the caller's clock, in whole ones.
+
+-- :name kv_stores_of_guild
+SELECT id, store_name, created_at
+FROM kv_stores
+WHERE guild_id = %(guild_id)s
+ORDER BY store_name COLLATE "C";
+
+-- :name kv_store
+SELECT id, store_name, created_at, key_count, counted_bytes
+FROM kv_stores
+WHERE guild_id = %(guild_id)s AND store_name = %(store)s;
+
+-- Whoever writes to a store holds its row: writes of two owners, which a host that lost touch may cause, follow each other.
+-- :name kv_lock_store
+SELECT id
+FROM kv_stores
+WHERE guild_id = %(guild_id)s AND store_name = %(store)s
+FOR UPDATE;
+
+-- :name kv_create_store
+INSERT INTO kv_stores (guild_id, store_name)
+VALUES (%(guild_id)s, %(store)s)
+ON CONFLICT (guild_id, store_name) DO NOTHING
+RETURNING id, store_name, created_at;
+
+-- :name kv_drop_store
+DELETE FROM kv_stores
+WHERE guild_id = %(guild_id)s AND store_name = %(store)s
+RETURNING id;
+
+-- :name kv_get
+SELECT entry.value, entry.is_json, entry.expiration, entry.metadata
+FROM kv_stores AS store
+JOIN kv_entries AS entry ON entry.store_id = store.id
+WHERE store.guild_id = %(guild_id)s AND store.store_name = %(store)s AND entry.key = %(key)s
+    AND (entry.expiration IS NULL OR entry.expiration > %(now)s);
+
+-- What a write must know; one row always.
+-- :name kv_before_write
+SELECT
+    (SELECT count(*) FROM kv_stores WHERE guild_id = %(guild_id)s) AS stores,
+    (SELECT coalesce(sum(counted_bytes), 0) FROM kv_stores WHERE guild_id = %(guild_id)s)::bigint AS guild_bytes,
+    (SELECT counted_bytes FROM kv_stores WHERE id = %(store_id)s) AS store_bytes,
+    (SELECT counted_bytes FROM kv_entries WHERE store_id = %(store_id)s AND key = %(key)s) AS entry_bytes;
+
+-- :name kv_put
+WITH written AS (
+    INSERT INTO kv_entries (store_id, key, value, is_json, expiration, metadata, counted_bytes)
+    VALUES (%(store_id)s, %(key)s, %(value)s, %(is_json)s, %(expiration)s, %(metadata)s, %(counted_bytes)s)
+    ON CONFLICT (store_id, key) DO UPDATE SET
+        value = excluded.value,
+        is_json = excluded.is_json,
+        expiration = excluded.expiration,
+        metadata = excluded.metadata,
+        counted_bytes = excluded.counted_bytes
+)
+UPDATE kv_stores SET
+    updated_at = now(),
+    key_count = key_count + %(new_keys)s,
+    counted_bytes = counted_bytes + %(grown)s
+WHERE id = %(store_id)s;
+
+-- :name kv_delete
+WITH gone AS (
+    DELETE FROM kv_entries AS entry
+    USING kv_stores AS store
+    WHERE entry.store_id = store.id AND store.guild_id = %(guild_id)s AND store.store_name = %(store)s
+        AND entry.key = %(key)s
+    RETURNING entry.store_id, entry.counted_bytes, entry.expiration
+), counted AS (
+    UPDATE kv_stores AS store SET
+        key_count = store.key_count - 1,
+        counted_bytes = store.counted_bytes - gone.counted_bytes
+    FROM gone
+    WHERE store.id = gone.store_id
+)
+SELECT expiration IS NULL OR expiration > %(now)s AS was_live FROM gone;
+
+-- :name kv_list
+SELECT entry.key, entry.expiration, entry.metadata
+FROM kv_stores AS store
+JOIN kv_entries AS entry ON entry.store_id = store.id
+WHERE store.guild_id = %(guild_id)s AND store.store_name = %(store)s
+    AND entry.key >= %(begin)s AND (%(after)s::bytea IS NULL OR entry.key > %(after)s)
+    AND (%(end)s::bytea IS NULL OR entry.key < %(end)s)
+    AND (entry.expiration IS NULL OR entry.expiration > %(now)s)
+ORDER BY entry.key
+LIMIT %(limit)s;
+
+-- :name kv_sweep
+WITH doomed AS (
+    SELECT entry.store_id, entry.key
+    FROM kv_stores AS store
+    JOIN kv_entries AS entry ON entry.store_id = store.id
+    WHERE store.guild_id = %(guild_id)s AND (%(store)s::text IS NULL OR store.store_name = %(store)s)
+        AND entry.expiration <= %(now)s
+    LIMIT %(limit)s
+), gone AS (
+    DELETE FROM kv_entries AS entry
+    USING doomed
+    WHERE entry.store_id = doomed.store_id AND entry.key = doomed.key
+    RETURNING entry.store_id, entry.counted_bytes
+), sums AS (
+    SELECT store_id, count(*) AS keys, sum(counted_bytes) AS counted_bytes FROM gone GROUP BY store_id
+)
+UPDATE kv_stores AS store SET
+    key_count = store.key_count - sums.keys,
+    counted_bytes = store.counted_bytes - sums.counted_bytes
+FROM sums
+WHERE store.id = sums.store_id
+RETURNING sums.keys;
+
+-- :name kv_entries_of_store
+SELECT key, value, is_json, expiration, metadata
+FROM kv_entries
+WHERE store_id = %(store_id)s AND (expiration IS NULL OR expiration > %(now)s)
+ORDER BY key;
+
+-- :name kv_empty_store
+DELETE FROM kv_entries WHERE store_id = %(store_id)s;
+
+-- :name kv_insert_entry
+INSERT INTO kv_entries (store_id, key, value, is_json, expiration, metadata, counted_bytes)
+VALUES (%(store_id)s, %(key)s, %(value)s, %(is_json)s, %(expiration)s, %(metadata)s, %(counted_bytes)s);
+
+-- :name kv_count_store
+UPDATE kv_stores SET updated_at = now(), key_count = %(key_count)s, counted_bytes = %(counted_bytes)s
+WHERE id = %(store_id)s;

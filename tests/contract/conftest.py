@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from flora.messages.deployment import ChangeSummary, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.ids import GuildId, UserId
+from flora.storage.embedded.supervisor import ServiceSupervisor
+from flora.storage.kv import Durability, KvFiles, KvLimits, MemoryKv
 from flora.storage.memory import MemoryCache, MemoryDeploymentStore, MemoryPlacementStore, MemoryTokenStore
-from flora.storage.ports import Cache, DeploymentStore, PlacementStore, TokenStore
+from flora.storage.ports import Cache, DeploymentStore, KvGuild, PlacementStore, TokenStore
 from flora.storage.postgres import (
     Database,
     PostgresDeploymentStore,
+    PostgresKv,
     PostgresPlacementStore,
     PostgresTokenStore,
     migrate,
@@ -23,6 +30,7 @@ from flora.storage.redis import RedisCache, make_client
 
 MEMORY_AND_POSTGRES = ["memory", pytest.param("postgres", marks=pytest.mark.service)]
 MEMORY_AND_VALKEY = ["memory", pytest.param("valkey", marks=pytest.mark.service)]
+KV_BACKENDS = ["memory", "files", "files synced always", pytest.param("postgres", marks=pytest.mark.service)]
 
 MakePair = Callable[..., tuple[Deployment, Revision]]
 
@@ -99,3 +107,72 @@ def make_pair() -> MakePair:
         return deployment, Revision(**(fields | changes))
 
     return make
+
+
+class ManualClock:
+    """Seconds that pass only when a test says so."""
+
+    def __init__(self, now: float = 1_000_000.5) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+OpenKv = Callable[..., KvGuild]
+
+
+@pytest.fixture
+def kv_clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def kv_database_url(embedded_services: ServiceSupervisor) -> Iterator[str]:
+    """One database for all tests of the key-value stores: making one takes longer than such a test."""
+    admin_url, url = embedded_services.admin_url, embedded_services.database_url
+    assert admin_url is not None
+    assert url is not None
+    name = f"test_kv_{uuid.uuid4().hex}"
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE DATABASE {} OWNER flora").format(sql.Identifier(name)))
+    head, _, tail = url.partition("@/flora?")
+    own_url = f"{head}@/{name}?{tail}"
+    migrate(own_url)
+    yield own_url
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(params=KV_BACKENDS)
+def open_kv(request: pytest.FixtureRequest, tmp_path: Path, kv_clock: ManualClock) -> Iterator[OpenKv]:
+    """Opens a guild's stores: `open_kv("1", max_store_bytes=…)`. Opened again, they have what they had, but in memory."""
+    with ExitStack() as stack:
+        backend = request.param
+        url = ""
+        if backend == "postgres":
+            url = request.getfixturevalue("kv_database_url")
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute("DELETE FROM kv_stores")
+
+        def make(guild: str = "1", **changes: Any) -> KvGuild:
+            limits = KvLimits(**({"writes_per_minute": 0} | changes))
+            kv: KvGuild
+            if backend == "memory":
+                kv = MemoryKv(GuildId(guild), limits_=limits, clock=kv_clock, monotonic=kv_clock)
+            elif backend == "postgres":
+                kv = PostgresKv(url, GuildId(guild), limits_=limits, clock=kv_clock, monotonic=kv_clock)
+            else:
+                durability = Durability.ALWAYS if "always" in backend else Durability.INTERVAL
+                files = KvFiles(tmp_path, durability=durability, limits=limits, clock=kv_clock, monotonic=kv_clock)
+                stack.callback(files.close)
+                kv = files.open_guild(GuildId(guild))
+            stack.callback(kv.close)
+            return kv
+
+        yield make
+
+
+@pytest.fixture
+def kv(open_kv: OpenKv) -> KvGuild:
+    return open_kv()

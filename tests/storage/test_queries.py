@@ -26,7 +26,7 @@ def test_given_a_doubled_or_empty_query_then_it_is_refused(text: str) -> None:
 def test_every_query_is_used_and_every_used_query_exists() -> None:
     source = "".join(path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py"))
 
-    used = set(re.findall(r'(?:fetch_all|fetch_one|execute)\(\s*"(\w+)"', source)) | set(
+    used = set(re.findall(r'(?:fetch_all|fetch_one|execute|execute_many)\(\s*"(\w+)"', source)) | set(
         re.findall(r'QUERIES\["(\w+)"\]', source)
     )
 
