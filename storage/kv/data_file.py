@@ -80,9 +80,7 @@ class DataFile:
             StorageError: the disk refused, or the file is not one of ours.
         """
         try:
-            shutil.rmtree(folder / COMPACT, ignore_errors=True)
-            (folder / NEW).unlink(missing_ok=True)
-            found = _scanned(folder)
+            found = read_and_repair(folder)
             return cls(folder, found, commits), found
         except OSError as exc:
             raise StorageError(f"the data file of a store cannot be opened: {exc.strerror}") from exc
@@ -239,8 +237,10 @@ class DataFile:
             self._target = None
 
 
-def _scanned(folder: Path) -> scan.Scan:
-    """Reads the file and cuts off what is torn."""
+def read_and_repair(folder: Path) -> scan.Scan:
+    """Reads a store's file, made empty if it is missing; removes left-overs and cuts off what is torn."""
+    shutil.rmtree(folder / COMPACT, ignore_errors=True)
+    (folder / NEW).unlink(missing_ok=True)
     if not (folder / DATA).exists():
         make_empty(folder)
     fileno = os.open(folder / DATA, os.O_RDWR)

@@ -28,6 +28,7 @@ log = logging.getLogger("flora.kv")
 
 # An entry counts for its key once more than the file has it, so for less than this many times its place in the file.
 COUNTED_PER_FILE_BYTE = 3
+RETRY_COMPACTION_S = 60.0  # after the disk refused one; it is most likely full
 
 
 class KvFiles:
@@ -152,6 +153,7 @@ class FolderShelf:
         for name in self._infos:
             self._note_closed(name)
         self._compaction: tuple[str, OpenStore, Compaction] | None = None
+        self._compact_from = 0.0  # on the monotonic clock
 
     def infos(self) -> Sequence[KvStoreInfo]:
         return [self._infos[name] for name in sorted(self._infos)]
@@ -216,22 +218,23 @@ class FolderShelf:
         return self._commits.batch()
 
     def compact(self, budget_s: float) -> bool:
-        if self._compaction is None:
-            self._begin_compaction()
-        if self._compaction is None:
-            return False
-        name, handle, compaction = self._compaction
-        if self._cache.peek((self._guild, name)) is not handle:
-            self._abandon_compaction(name)
-            return True
         try:
-            is_over = compaction.step(budget_s)
+            return self._compact(budget_s)
         except StorageError as exc:
-            log.error("a store was not compacted: %s", exc, extra={"action": "kv_compaction_failed", "store": name})
-            is_over = True
-        if is_over:
-            self._abandon_compaction(name)
-        return is_over or not compaction.is_waiting
+            log.error("a store was not compacted: %s", exc, extra={"action": "kv_compaction_failed"})
+            self._compact_from = time.monotonic() + RETRY_COMPACTION_S
+            self._abandon_compaction()
+            return False
+
+    def _compact(self, budget_s: float) -> bool:
+        if self._compaction is None and not self._begin_compaction():
+            return False
+        assert self._compaction is not None
+        name, handle, compaction = self._compaction
+        if self._cache.peek((self._guild, name)) is not handle or compaction.step(budget_s):
+            self._abandon_compaction()
+            return True
+        return not compaction.is_waiting
 
     def close(self) -> None:
         failures: list[StorageError] = []
@@ -255,16 +258,19 @@ class FolderShelf:
         self._closed.pop(name, None)
         return OpenStore(self._folder, name, self._commits)
 
-    def _begin_compaction(self) -> None:
+    def _begin_compaction(self) -> bool:
+        if time.monotonic() < self._compact_from:
+            return False
         for name in self._infos:
             handle = self._cache.peek((self._guild, name))
             if handle is not None and not handle.file.is_failed and is_worth_it(handle.file):
-                handle.references += 1
                 self._compaction = (name, handle, Compaction(handle.file, self._commits))
-                return
+                handle.references += 1
+                return True
+        return False
 
-    def _abandon_compaction(self, name: str) -> None:
-        if self._compaction is not None and self._compaction[0] == name:
+    def _abandon_compaction(self, of_store: str | None = None) -> None:
+        if self._compaction is not None and of_store in {None, self._compaction[0]}:
             _, handle, compaction = self._compaction
             self._compaction = None
             handle.references -= 1

@@ -231,11 +231,11 @@ class LocalKv:
     def maintain(self, budget_s: float = 0.001) -> bool:
         self._check_open()
         self._windows.forget_idle(self._monotonic())
-        until, now = time.perf_counter() + budget_s, self._clock()
-        while (left_s := until - time.perf_counter()) > 0:
-            if self.sweep(SWEEP_SLICE) < SWEEP_SLICE:
-                return self._shelf.compact(left_s)
-        return any(store.has_expired(now) for store in self._shelf.opened())
+        until = time.perf_counter() + budget_s
+        while self.sweep(SWEEP_SLICE) == SWEEP_SLICE:
+            if time.perf_counter() >= until:
+                return True
+        return self._shelf.compact(max(0.0, until - time.perf_counter()))
 
     def close(self) -> None:
         if not self._is_closed:

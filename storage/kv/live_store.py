@@ -113,10 +113,6 @@ class LiveStore:
                 removed += 1
         return removed
 
-    def has_expired(self, now: float) -> bool:
-        """Whether a sweep may find something."""
-        return bool(self._ends) and self._ends[0][0] <= now
-
     def live_keys(self, prefix: bytes, after: bytes | None, now: float) -> Iterator[bytes]:
         """Keys with a prefix, ascending, from the first one after another."""
         from_cursor = after is not None and after >= prefix
