@@ -3,6 +3,7 @@
 scripts/bench              everything, under fifteen minutes
 scripts/bench --quick      everything, smaller, under two minutes
 scripts/bench --engine     the engine alone: time per event, cold start, memory of an idle guild
+scripts/bench --kv         the key-value stores alone: rates, opening a large store, listing, compacting
 scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
 """
 
@@ -38,9 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result["machine"]["load_before"] > 0.5:
         _say("this machine is doing other work; the figures will suffer")
     try:
-        if args.engine or not args.chain:
-            result["engine"] = _engine(args.quick)
-        if args.chain or not args.engine:
+        everything = not (args.engine or args.kv or args.chain)
+        for part in ("engine", "kv"):
+            if everything or getattr(args, part):
+                result[part] = _in_own_process(part, args.quick)
+        if everything or args.chain:
             result["chain"] = _chain(args)
     except BenchFailed as exc:
         print(f"the benchmark failed: {exc}", file=sys.stderr)
@@ -55,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures flora.")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer messages")
     parser.add_argument("--engine", action="store_true", help="only the engine")
+    parser.add_argument("--kv", action="store_true", help="only the key-value stores")
     parser.add_argument("--chain", action="store_true", help="only the whole chain")
     parser.add_argument("--workers", type=_workers, metavar="N", help="flora's workers (default: its own default)")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the chain")
@@ -75,13 +79,13 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt  # unwinds through every block that cleans up
 
 
-def _engine(quick: bool) -> Any:
-    """The engine's own benchmark, in its own process; it prints its table."""
+def _in_own_process(part: str, quick: bool) -> Any:
+    """A benchmark that is a program of its own; it prints its table."""
     with tempfile.TemporaryDirectory(prefix="flora-bench-") as folder:
-        file = Path(folder) / "engine.json"
-        command = [sys.executable, "-m", "flora.scripts.bench_engine", "--json", str(file), *["--quick"] * quick]
+        file = Path(folder) / f"{part}.json"
+        command = [sys.executable, "-m", f"flora.scripts.bench_{part}", "--json", str(file), *["--quick"] * quick]
         if subprocess.run(command, check=False).returncode != 0:
-            raise BenchFailed("the engine's part ended with an error, see above")
+            raise BenchFailed(f"the part {part} ended with an error, see above")
         return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -4,6 +4,7 @@
     syncing   the end is reached: from here on each write goes to both files, and a helper thread brings the successor
               to the disk
     switched  the successor takes the file's name, in one rename
+    clearing  the old index is let go; at once, a million entries would take a tenth of a second
 
 Appending never changes what is there, so the walk needs no snapshot: what is overwritten behind it comes again at the end.
 Until the rename the old file is complete by itself, and a successor found at open is deleted: a crash at any step loses
@@ -28,6 +29,7 @@ from flora.storage.kv.durability import Commits, SyncTarget
 
 WORTH_BYTES = 1024 * 1024  # less garbage than this stays
 BLOCK_BYTES = 32 * 1024  # copied between two looks at the clock
+CLEARED_AT_ONCE = 1_000
 
 
 def is_worth_it(file: DataFile) -> bool:
@@ -46,6 +48,7 @@ class Successor:
         self.path = self._folder / DATA
         self.fileno = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self.places: dict[bytes, scan.Place] = {}
+        self.live_bytes = len(scan.HEADING)  # without what is garbage already
         self._end = 0
         self._waiting: list[bytes] = [scan.HEADING]
         self._waiting_end = len(scan.HEADING)
@@ -59,9 +62,13 @@ class Successor:
 
     def append(self, blob: bytes, key: bytes, length: int) -> None:
         """Appends a record as it stands in a file; deletions of what is not there are left out."""
+        before = self.places.pop(key, None)
+        if before is not None:
+            self.live_bytes -= scan.FRAME_BYTES + len(key) + before[1]
         if length != scan.DELETED:
             self.places[key] = (self._waiting_end + scan.LENGTHS.size + len(key), length)
-        elif self.places.pop(key, None) is None:
+            self.live_bytes += len(blob)
+        elif before is None:
             return
         self._waiting.append(blob)
         self._waiting_end += len(blob)
@@ -94,6 +101,7 @@ class Compaction:
         self._at = len(scan.HEADING)
         self._target: SyncTarget | None = None
         self._failure: OSError | None = None
+        self._old_places: dict[bytes, scan.Place] | None = None  # once it has switched
         try:
             self._successor = Successor(file.folder)
         except OSError as exc:
@@ -106,6 +114,8 @@ class Compaction:
             StorageError: the disk refused; the store goes on as it was.
         """
         until = self._clock() + budget_s
+        if self._old_places is not None:
+            return self._clear(until)
         try:
             while self._target is None:
                 if self._at < self._file.file_bytes:
@@ -126,12 +136,12 @@ class Compaction:
         except StorageError:
             self.abandon()
             raise
-        return True
+        return self._clear(until)
 
     @property
     def is_waiting(self) -> bool:
         """Whether there is nothing to do before the helper thread has synced."""
-        return self._target is not None and not self._target.passes
+        return self._target is not None and not self._target.passes and self._failure is None
 
     def abandon(self) -> None:
         """Leaves the file as it is."""
@@ -187,5 +197,16 @@ class Compaction:
     def _switch(self) -> None:
         if self._commits.is_always:
             os.fsync(self._successor.fileno)  # what was written since the helper's sync: little
-        self._file.replace_by(self._successor.path, self._successor.places)
+        old = self._file.database.places
+        self._file.replace_by(self._successor.path, self._successor.places, self._successor.live_bytes)
+        self._old_places = old
         self.abandon()
+
+    def _clear(self, until: float) -> bool:
+        assert self._old_places is not None
+        while self._old_places:
+            for _ in range(min(CLEARED_AT_ONCE, len(self._old_places))):
+                self._old_places.popitem()
+            if self._clock() >= until:
+                return not self._old_places
+        return True

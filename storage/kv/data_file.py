@@ -160,7 +160,7 @@ class DataFile:
             self._failure = f"the disk refused a write: {exc.strerror}"
             raise StorageError(self._failure) from exc
 
-    def replace_by(self, successor: Path, places: dict[bytes, scan.Place]) -> None:
+    def replace_by(self, successor: Path, places: dict[bytes, scan.Place], live_bytes: int) -> None:
         """Goes on with another file that is on the disk. Atomic on the disk, too."""
         database = self.database
         self.mirror = None
@@ -169,7 +169,7 @@ class DataFile:
             os.close(database.fileno)
             self._database = None
             self._database = Database(self.folder, places)
-            self._live_bytes = scan.whole_bytes(places)
+            self._live_bytes = live_bytes
             if self._commits.is_always:
                 sync_folder(self.folder)
                 return

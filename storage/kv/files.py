@@ -205,7 +205,7 @@ class FolderShelf:
             successor.flush()
             os.fsync(successor.fileno)
             handle.is_replaced = True
-            handle.file.replace_by(successor.path, successor.places)
+            handle.file.replace_by(successor.path, successor.places, successor.live_bytes)
         except OSError as exc:
             raise StorageError(f"a store cannot be written: {exc.strerror}") from exc
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flora.scripts import bench_chain, bench_report
+from flora.scripts import bench_chain, bench_kv, bench_report
 from flora.scripts.bench_processes import BenchFailed, Sandbox, processes_under
 
 
@@ -63,3 +63,12 @@ def test_given_a_goal_of_0_6_when_the_peer_has_100_then_60_reach_it(ours: float,
     goal = bench_report.Goal("events", "events", "per_s", 0.6, True)
 
     assert (goal.line(chain) or "").endswith(f"  {verdict}")
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(60)
+def test_given_a_small_store_when_measured_then_every_figure_is_there() -> None:
+    found = bench_kv.measure(20_000)
+
+    assert all(figure > 0 for figure in found.values())
+    assert all(f"{name.replace('_', ' ')} " in bench_kv.table(found) for name in bench_kv.GOALS)
