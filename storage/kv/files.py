@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from flora.messages.errors import StorageError, Unavailable
@@ -71,16 +71,17 @@ class KvFiles:
         except BaseException:
             folder.close()
             raise
-        guild = LocalKv(guild_id, shelf, limits_=self._limits, clock=self._clock, monotonic=self._monotonic)
+        guild = LocalKv(guild_id, shelf, limits=self._limits, clock=self._clock, monotonic=self._monotonic)
         self._guilds[guild_id] = guild
         return guild
 
     def close(self) -> None:
         """Closes every guild that is still open, and ends the helper thread."""
-        for guild in self._guilds.values():
-            guild.close()
-        self._guilds.clear()
-        self._syncer.close()
+        with ExitStack() as stack:  # each is closed, whatever another one raises
+            stack.callback(self._syncer.close)
+            for guild in self._guilds.values():
+                stack.callback(guild.close)
+            self._guilds = {}
 
 
 class OpenStore:

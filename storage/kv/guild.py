@@ -74,13 +74,13 @@ class LocalKv:
         guild_id: GuildId,
         shelf: Shelf,
         *,
-        limits_: KvLimits | None = None,
+        limits: KvLimits | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._guild_id = guild_id
         self._shelf = shelf
-        self._limits = limits_ or KvLimits()
+        self._limits = limits or KvLimits()
         self._clock = clock
         self._monotonic = monotonic
         self._windows = WriteWindows(self._limits.writes_per_minute)
@@ -211,10 +211,16 @@ class LocalKv:
     def restore(self, store: str, entries: Iterable[tuple[str, KvEntry]]) -> int:
         self._check_name(store)
         others = self.guild_bytes() - self.usage(store).stored_bytes
-        if self._shelf.find(store) is None:
+        is_new = self._shelf.find(store) is None
+        if is_new:
             self._create(store)
         incoming = Incoming(entries, self._limits, others)
-        self._shelf.replace(store, incoming.records())
+        try:
+            self._shelf.replace(store, incoming.records())
+        except BaseException:
+            if is_new:
+                self._shelf.drop(store)
+            raise
         return incoming.count
 
     def batch(self) -> AbstractContextManager[None]:

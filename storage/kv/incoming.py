@@ -20,11 +20,11 @@ def make_record(value: KvValue, expiration: int | None, metadata: Any) -> Record
 class Incoming:
     """Entries to restore, checked one by one as they are taken."""
 
-    def __init__(self, entries: Iterable[tuple[str, KvEntry]], limits_: KvLimits, others_bytes: int) -> None:
+    def __init__(self, entries: Iterable[tuple[str, KvEntry]], limits: KvLimits, others_bytes: int) -> None:
         self.count = 0
         self.counted_bytes = 0
         self._entries = entries
-        self._limits = limits_
+        self._limits = limits
         self._others_bytes = others_bytes
 
     def records(self) -> Iterator[tuple[bytes, Record]]:

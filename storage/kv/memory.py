@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from flora.messages.ids import GuildId
-from flora.storage.kv import limits, record
+from flora.storage.kv import record
 from flora.storage.kv.guild import LocalKv
-from flora.storage.kv.limits import KvLimits
+from flora.storage.kv.limits import KvLimits, check_guild_id
 from flora.storage.kv.live_store import Contents, LiveStore
 from flora.storage.kv.record import Record
 from flora.storage.kv.sorted_keys import SortedKeys
@@ -24,13 +24,13 @@ class MemoryKv(LocalKv):
         self,
         guild_id: GuildId,
         *,
-        limits_: KvLimits | None = None,
+        limits: KvLimits | None = None,
         clock: Callable[[], float] | None = None,
         monotonic: Callable[[], float] | None = None,
     ) -> None:
-        limits.check_guild_id(guild_id)
+        check_guild_id(guild_id)
         clocks = {name: given for name, given in (("clock", clock), ("monotonic", monotonic)) if given}
-        super().__init__(guild_id, _MemoryShelf(), limits_=limits_, **clocks)
+        super().__init__(guild_id, _MemoryShelf(), limits=limits, **clocks)
 
 
 class _MemoryTable:

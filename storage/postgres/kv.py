@@ -17,7 +17,7 @@ from flora.messages.ids import GuildId
 from flora.storage.kv import limits, values
 from flora.storage.kv.guild import SETTLE_EVERY_S, SWEEP_SLICE
 from flora.storage.kv.incoming import Incoming, make_record
-from flora.storage.kv.limits import KvLimits, WriteWindows
+from flora.storage.kv.limits import KvLimits, WriteWindows, check_guild_id
 from flora.storage.kv.record import Record
 from flora.storage.ports import KvEntry, KvKey, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.storage.postgres.errors import translated
@@ -38,14 +38,14 @@ class PostgresKv:
         url: str,
         guild_id: GuildId,
         *,
-        limits_: KvLimits | None = None,
+        limits: KvLimits | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        limits.check_guild_id(guild_id)
+        check_guild_id(guild_id)
         self._url = url
         self._guild_id = guild_id
-        self._limits = limits_ or KvLimits()
+        self._limits = limits or KvLimits()
         self._clock = clock
         self._monotonic = monotonic
         self._windows = WriteWindows(self._limits.writes_per_minute)

@@ -159,9 +159,9 @@ def open_kv(request: pytest.FixtureRequest, tmp_path: Path, kv_clock: ManualCloc
             limits = KvLimits(**({"writes_per_minute": 0} | changes))
             kv: KvGuild
             if backend == "memory":
-                kv = MemoryKv(GuildId(guild), limits_=limits, clock=kv_clock, monotonic=kv_clock)
+                kv = MemoryKv(GuildId(guild), limits=limits, clock=kv_clock, monotonic=kv_clock)
             elif backend == "postgres":
-                kv = PostgresKv(url, GuildId(guild), limits_=limits, clock=kv_clock, monotonic=kv_clock)
+                kv = PostgresKv(url, GuildId(guild), limits=limits, clock=kv_clock, monotonic=kv_clock)
             else:
                 durability = Durability.ALWAYS if "always" in backend else Durability.INTERVAL
                 files = KvFiles(tmp_path, durability=durability, limits=limits, clock=kv_clock, monotonic=kv_clock)

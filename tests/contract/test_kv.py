@@ -593,6 +593,9 @@ def test_given_entries_that_cannot_be_restored_then_the_store_stays_as_it_was(op
     assert contents(kv) == {"k": KvEntry(V)}
     kv.set(S, "l", V)
     assert kv.usage(S) == KvUsage(2, 4)
+    with pytest.raises(FloraError):
+        kv.restore("new", entries())
+    assert [info.name for info in kv.stores()] == [S]
 
 
 def test_given_a_batch_with_a_refused_call_then_the_others_hold(kv: KvGuild) -> None:

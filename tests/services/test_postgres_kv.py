@@ -28,7 +28,7 @@ def url(postgres_url: str) -> str:
 
 
 def open_kv(url: str) -> PostgresKv:
-    return PostgresKv(url, G, limits_=KvLimits(writes_per_minute=0))
+    return PostgresKv(url, G, limits=KvLimits(writes_per_minute=0))
 
 
 @pytest.fixture

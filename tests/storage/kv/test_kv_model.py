@@ -64,7 +64,7 @@ class KvMachine(RuleBasedStateMachine):
         self.kv: KvGuild = self.open()
 
     def open(self) -> KvGuild:
-        return MemoryKv(GuildId("1"), limits_=self.limits, clock=lambda: self.now, monotonic=Stepping())
+        return MemoryKv(GuildId("1"), limits=self.limits, clock=lambda: self.now, monotonic=Stepping())
 
     def teardown(self) -> None:
         self.kv.close()
