@@ -3,7 +3,8 @@
     FloraError
     ├── RequestError    the caller's fault; changing the request helps
     │   ├── BadRequest · Unauthorized · Forbidden · NotFound · Conflict · TooLarge
-    │   ├── KvQuotaExceeded · KvRateLimited
+    │   │   └── KvQuotaExceeded (a TooLarge)
+    │   ├── KvRateLimited
     │   ├── ConfigError
     │   └── BundleFailed
     ├── GuestError      the script's fault

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
@@ -174,8 +174,9 @@ class Commits:
             yield
         finally:
             written, self._batch = self._batch, None
-            for file in written:
-                file.sync()
+            with ExitStack() as stack:  # each is synced, whatever another one raises
+                for file in reversed(written):
+                    stack.callback(file.sync)
 
     def forget(self, file: Synced) -> None:
         """The file was synced and closed by somebody else."""

@@ -53,6 +53,23 @@ def test_given_always_when_a_batch_ends_then_each_store_was_synced_once(
     assert fsyncs.names == ["data", "data"]
 
 
+def test_given_a_sync_that_fails_at_the_end_of_a_batch_then_the_batch_says_so(
+    open_files: OpenFiles, fsyncs: Any, guild: GuildId
+) -> None:
+    kv = always(open_files, fsyncs).open_guild(guild)
+
+    def write_in_a_batch() -> None:
+        with kv.batch():
+            kv.set("a", "k", V)
+            kv.set("b", "k", V)
+            fsyncs.fail = OSError(5, "Input/output error")
+
+    with pytest.raises(StorageError):
+        write_in_a_batch()
+
+    assert fsyncs.names == ["data", "data"]
+
+
 def test_given_a_batch_that_raises_then_what_was_written_is_synced(
     open_files: OpenFiles, fsyncs: Any, guild: GuildId
 ) -> None:
