@@ -68,7 +68,7 @@ class DataFile:
         self._target: SyncTarget | None = None
         if not commits.is_always:
             self._target = commits.syncer.target(self._database.fileno)
-        self._live_bytes = scan.whole_bytes(found.places)
+        self._live_bytes = scan.whole_bytes(found)
         self._failure: str | None = None
         self.mirror: Callable[[bytes], None] | None = None  # takes what is appended, while a successor is finished
 

@@ -39,6 +39,7 @@ class Scan:
     end: int = len(HEADING)  # of the last whole record; what follows is torn
     damaged: int = 0  # records before a whole one whose checksum is wrong: skipped
     doubtful: int = 0  # the same after the last whole one
+    content_bytes: int = 0  # keys and values of the live records
 
 
 def scan_file(fileno: int, size: int) -> Scan:
@@ -62,6 +63,7 @@ def scan_file(fileno: int, size: int) -> Scan:
             if not went:
                 break
             at += went
+        found.content_bytes = sum(map(len, found.places)) + sum([length for _, length in found.places.values()])
     return found
 
 
@@ -108,17 +110,16 @@ def _scan_window(window: bytes, base: int, found: Scan) -> int:
 
 def counted_bytes(found: Scan) -> int:
     """What all entries together count for."""
-    plain = sum(map(len, found.places)) + sum(length for _, length in found.places.values()) - len(found.places)
+    plain = found.content_bytes - len(found.places)
     return plain + sum(
         limits.counted_bytes(len(key), 0, extras.expiration, extras.metadata_bytes) - len(key) - extras.value_from + 1
         for key, extras in found.extras.items()
     )
 
 
-def whole_bytes(places: dict[bytes, Place]) -> int:
-    """How long a file with nothing but these records is."""
-    content = sum(map(len, places)) + sum(length for _, length in places.values())
-    return len(HEADING) + FRAME_BYTES * len(places) + content
+def whole_bytes(found: Scan) -> int:
+    """How long a file with nothing but the live records would be."""
+    return len(HEADING) + FRAME_BYTES * len(found.places) + found.content_bytes
 
 
 @contextmanager
