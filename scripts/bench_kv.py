@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvValue
 from flora.storage.kv import Durability, KvFiles, KvLimits
-from flora.storage.ports import KvGuild, KvValue
+from flora.storage.ports import KvGuild
 
 KEYS: Final = 1_000_000
 BATCH: Final = 100

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.ids import GuildId, UserId
+from flora.messages.kv import KvEntry, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.messages.placement import Placement
 
 
@@ -153,53 +154,6 @@ class Cache(Protocol):
 
     async def ttl_s(self, key: str) -> float | None:
         """Seconds left, or None when the key is absent or has no end."""
-
-
-class KvValue(NamedTuple):
-    """A value as it is stored: a string, or any other JSON value as its text."""
-
-    text: str
-    is_json: bool = False
-
-
-class KvEntry(NamedTuple):
-    """What stands under a key. `expiration` is in Unix seconds; `metadata` is any JSON value, None when there is none."""
-
-    value: KvValue
-    expiration: int | None = None
-    metadata: Any = None
-
-
-class KvKey(NamedTuple):
-    """One line of a listing; fields as in `KvEntry`."""
-
-    name: str
-    expiration: int | None
-    metadata: Any
-
-
-class KvPage(NamedTuple):
-    """`cursor` is the last name of the page when there are more keys, otherwise None."""
-
-    keys: tuple[KvKey, ...]
-    list_complete: bool
-    cursor: str | None
-
-
-class KvUsage(NamedTuple):
-    """`stored_bytes` counts as the quotas do: key and value, and once more the key with its expiration and metadata."""
-
-    keys: int
-    stored_bytes: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvStoreInfo:
-    """One store of a guild. `created_at` is aware UTC."""
-
-    store_id: str  # a uuid
-    name: str
-    created_at: datetime
 
 
 class KvSnapshot(Protocol):

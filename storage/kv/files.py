@@ -11,6 +11,7 @@ from pathlib import Path
 
 from flora.messages.errors import StorageError, Unavailable
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvStoreInfo, KvUsage
 from flora.storage.kv import record, scan
 from flora.storage.kv.compaction import Compaction, Successor, is_worth_it
 from flora.storage.kv.data_file import DataFile
@@ -22,7 +23,7 @@ from flora.storage.kv.limits import KvLimits
 from flora.storage.kv.live_store import Contents, LiveStore
 from flora.storage.kv.record import Record
 from flora.storage.kv.sorted_keys import SortedKeys
-from flora.storage.ports import KvEntry, KvGuild, KvStoreInfo, KvUsage
+from flora.storage.ports import KvGuild
 
 log = logging.getLogger("flora.kv")
 

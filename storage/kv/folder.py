@@ -27,10 +27,10 @@ import orjson
 
 from flora.messages.errors import Conflict, StorageError
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvStoreInfo, KvUsage
 from flora.storage.kv import limits
 from flora.storage.kv.data_file import DATA
 from flora.storage.kv.durability import sync_folder
-from flora.storage.ports import KvStoreInfo, KvUsage
 
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-")
 _STORE, _DELETED = "s-", "x-"

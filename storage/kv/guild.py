@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from flora.messages.errors import Conflict, NotFound, Unavailable
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.storage.kv import limits, values
 from flora.storage.kv.incoming import Incoming, make_record
 from flora.storage.kv.limits import KvLimits, WriteWindows
 from flora.storage.kv.live_store import LiveStore
 from flora.storage.kv.record import Record
-from flora.storage.ports import KvEntry, KvPage, KvSnapshot, KvStoreInfo, KvUsage, KvValue
+from flora.storage.ports import KvSnapshot
 
 SETTLE_EVERY_S = 60.0  # looking into every store of a guild is dear; one at its quota asks on each write
 SWEEP_SLICE = 200  # records between two looks at the clock

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from flora.messages.errors import BadRequest
+from flora.messages.kv import KvEntry, KvValue
 from flora.storage.kv import limits, values
 from flora.storage.kv.limits import KvLimits
 from flora.storage.kv.record import Record
-from flora.storage.ports import KvEntry, KvValue
 
 
 def make_record(value: KvValue, expiration: int | None, metadata: Any) -> Record:

@@ -6,10 +6,10 @@ import heapq
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
+from flora.messages.kv import KvKey, KvPage
 from flora.storage.kv import limits, record, values
 from flora.storage.kv.record import Extras, Record
 from flora.storage.kv.sorted_keys import SortedKeys
-from flora.storage.ports import KvKey, KvPage
 
 SPARE_HEAP_ENTRIES = 64
 

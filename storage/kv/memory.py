@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvStoreInfo
 from flora.storage.kv import record
 from flora.storage.kv.guild import LocalKv
 from flora.storage.kv.limits import KvLimits, check_guild_id
 from flora.storage.kv.live_store import Contents, LiveStore
 from flora.storage.kv.record import Record
 from flora.storage.kv.sorted_keys import SortedKeys
-from flora.storage.ports import KvEntry, KvStoreInfo
 
 
 class MemoryKv(LocalKv):

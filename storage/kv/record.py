@@ -14,8 +14,8 @@ import struct
 from typing import NamedTuple
 
 from flora.messages.errors import StorageError
+from flora.messages.kv import KvEntry, KvValue
 from flora.storage.kv import limits, values
-from flora.storage.ports import KvEntry, KvValue
 
 IS_JSON, HAS_EXPIRATION, HAS_METADATA = 1, 2, 4
 EXTRAS = HAS_EXPIRATION | HAS_METADATA

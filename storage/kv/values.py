@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from flora.messages.errors import BadRequest, Conflict
-from flora.storage.ports import KvValue
+from flora.messages.kv import KvValue
 
 LARGEST_EXACT = 2**53 - 1  # of the integers that a script's numbers hold exactly
 LONGEST_NUMBER = 400  # digits; a number a script can hold has at most 309

@@ -14,12 +14,12 @@ from psycopg.rows import DictRow
 
 from flora.messages.errors import Conflict, NotFound, Unavailable
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvKey, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.storage.kv import limits, values
 from flora.storage.kv.guild import SETTLE_EVERY_S, SWEEP_SLICE
 from flora.storage.kv.incoming import Incoming, make_record
 from flora.storage.kv.limits import KvLimits, WriteWindows, check_guild_id
 from flora.storage.kv.record import Record
-from flora.storage.ports import KvEntry, KvKey, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.storage.postgres.errors import translated
 from flora.storage.postgres.kv_connection import KvConnection, connect
 from flora.storage.postgres.queries import QUERIES

@@ -15,7 +15,8 @@ from flora.messages.errors import (
     TooLarge,
     Unavailable,
 )
-from flora.storage.ports import KvEntry, KvGuild, KvKey, KvPage, KvUsage, KvValue
+from flora.messages.kv import KvEntry, KvKey, KvPage, KvUsage, KvValue
+from flora.storage.ports import KvGuild
 
 OpenKv = Callable[..., KvGuild]
 S = "scores"

@@ -60,6 +60,8 @@ def sample(kind: Any) -> Any:
         return filled(kind)
     if isinstance(kind, type) and hasattr(kind, "__members__"):
         return next(iter(kind))  # type: ignore[call-overload]
+    if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
+        return kind(**{name: sample(hint) for name, hint in typing.get_type_hints(kind).items()})
     return SAMPLES[kind]
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from flora.messages.errors import StorageError, Unavailable
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvUsage, KvValue
 from flora.storage.kv import KvLimits
-from flora.storage.ports import KvEntry, KvUsage, KvValue
 from flora.storage.postgres import PostgresKv, migrate
 
 pytestmark = pytest.mark.service

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry
 from flora.storage.kv import KvFiles, KvLimits
-from flora.storage.ports import KvEntry, KvGuild
+from flora.storage.ports import KvGuild
 
 UNLIMITED = KvLimits(writes_per_minute=0)
 OpenFiles = Callable[..., KvFiles]

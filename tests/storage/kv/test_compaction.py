@@ -12,9 +12,10 @@ import pytest
 
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvValue
 from flora.storage.kv import Durability, compaction, files
 from flora.storage.kv.durability import Syncer
-from flora.storage.ports import KvEntry, KvGuild, KvValue
+from flora.storage.ports import KvGuild
 
 OpenFiles = Callable[..., Any]
 Contents = Callable[[KvGuild, str], dict[str, KvEntry]]

@@ -8,9 +8,9 @@ import pytest
 
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvValue
 from flora.storage.kv import Durability
 from flora.storage.kv.durability import Syncer
-from flora.storage.ports import KvEntry, KvValue
 
 OpenFiles = Callable[..., Any]
 V = KvValue("v")

@@ -13,11 +13,12 @@ import pytest
 
 from flora.messages.errors import Conflict, StorageError, Unavailable
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvUsage, KvValue
 from flora.storage.kv import Durability, KvLimits, data_file
 from flora.storage.kv.durability import Commits, Syncer
 from flora.storage.kv.folder import GuildFolder, quoted
 from flora.storage.kv.handles import HandleCache
-from flora.storage.ports import KvEntry, KvGuild, KvUsage, KvValue
+from flora.storage.ports import KvGuild
 
 OpenFiles = Callable[..., Any]
 Contents = Callable[[KvGuild, str], dict[str, KvEntry]]

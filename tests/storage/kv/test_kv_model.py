@@ -16,9 +16,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from flora.messages.errors import Conflict, KvQuotaExceeded, NotFound
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvKey, KvUsage, KvValue
 from flora.storage.kv import Durability, KvFiles, KvLimits, MemoryKv, files
 from flora.storage.kv.durability import Syncer
-from flora.storage.ports import KvEntry, KvGuild, KvKey, KvUsage, KvValue
+from flora.storage.ports import KvGuild
 
 STORE_LIMIT, GUILD_LIMIT = 1_500, 2_500
 

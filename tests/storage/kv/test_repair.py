@@ -13,9 +13,10 @@ import semidbm
 
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId
+from flora.messages.kv import KvEntry, KvValue
 from flora.storage.kv import data_file, scan
 from flora.storage.kv.record import Record, encode
-from flora.storage.ports import KvEntry, KvGuild, KvValue
+from flora.storage.ports import KvGuild
 
 OpenFiles = Callable[..., Any]
 Contents = Callable[[KvGuild, str], dict[str, KvEntry]]
