@@ -84,7 +84,7 @@ class ApiSettings:
     port: int = 3000  # 0: any free port
     secret: str = field(default="", repr=False)
     cookie_ttl_secs: int = 2_592_000
-    cookie_secure: bool = False
+    cookie_secure: bool = False  # the loader: true where discord.redirect_uri is https
     operator_secret: str | None = field(default=None, repr=False)
 
 
@@ -96,8 +96,9 @@ class DiscordSettings:
     bot_token: str = field(default="", repr=False)
     client_id: str = ""
     client_secret: str = field(default="", repr=False)
-    redirect_uri: str = "http://localhost:3000/api/auth/callback"
+    redirect_uri: str = ""  # where a login ends; empty, with the simulated one only: where it began
     api_base: str = ""  # e.g. https://discord.com/api/v10; the launcher fills in the simulator's
+    authorize_url: str = ""  # the page where people log in; the launcher fills in the simulator's
     intents: tuple[str, ...] = ("all",)
 
 

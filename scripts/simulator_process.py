@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flora.http.simulator.config import DEFAULT_APPLICATION_ID, DEFAULT_TOKEN
+from flora.http.simulator.config import DEFAULT_APPLICATION_ID, DEFAULT_TOKEN, SimulatorConfig
 from flora.messages.errors import Unavailable
 from flora.messages.settings import DiscordSettings, Settings
 
@@ -30,6 +30,7 @@ class SimulatorProcess:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._client_secret = settings.discord.client_secret or SimulatorConfig().client_secret
         self._process: subprocess.Popen[bytes] | None = None
         self._restart_at_s = 0.0
         self._port = 0
@@ -54,6 +55,7 @@ class SimulatorProcess:
         ]
         environ = {**os.environ, "SPT_NOENV": "1"}
         environ |= {"DISCORD_TOKEN": DEFAULT_TOKEN, "DISCORD_CLIENT_ID": DEFAULT_APPLICATION_ID}
+        environ["DISCORD_CLIENT_SECRET"] = self._client_secret
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -73,7 +75,13 @@ class SimulatorProcess:
     def discord_settings(self, discord: DiscordSettings) -> DiscordSettings:
         """The settings with which flora connects to it."""
         return replace(
-            discord, bot_token=DEFAULT_TOKEN, client_id=DEFAULT_APPLICATION_ID, api_base=self.api_base, simulated=True
+            discord,
+            bot_token=DEFAULT_TOKEN,
+            client_id=DEFAULT_APPLICATION_ID,
+            client_secret=self._client_secret,
+            api_base=self.api_base,
+            authorize_url=discord.authorize_url or f"{self.url}/oauth2/authorize",
+            simulated=True,
         )
 
     def poll(self) -> None:

@@ -33,6 +33,7 @@ from flora.storage.secret_files import keep_secret
 log = logging.getLogger(__name__)
 
 DISCORD_API_BASE = "https://discord.com/api/v10"
+DISCORD_AUTHORIZE_URL = "https://discord.com/api/oauth2/authorize"
 CALLBACK_PATH = "/api/auth/callback"
 
 
@@ -71,6 +72,7 @@ KEYS: tuple[Key, ...] = (
     Key("discord.client_id", "DISCORD_CLIENT_ID", values.snowflake, "client_id", required=True),
     Key("discord.client_secret", "DISCORD_CLIENT_SECRET", values.text, "client_secret", required=True),
     Key("discord.redirect_uri", "DISCORD_REDIRECT_URI", values.url("http", "https"), "redirect_uri"),
+    Key("discord.authorize_url", "DISCORD_AUTHORIZE_URL", values.base_url, "authorize_url"),
     Key("discord.api_base", "DISCORD_API_BASE", values.base_url, "api_base"),
     Key("discord.intents", "DISCORD_INTENTS", values.intents, "intents"),
     Key("database.url", "DATABASE_URL", values.url("postgres", "postgresql"), "url"),
@@ -232,6 +234,9 @@ def _warn_of_oddities(loading: _Loading) -> None:
     redirect = loading.found.get("discord.redirect_uri")
     if redirect is not None and urlsplit(str(redirect)).path != CALLBACK_PATH:
         loading.warnings.append(f"{_BY_NAME['discord.redirect_uri']} does not end in {CALLBACK_PATH}: log-in will fail")
+    if str(redirect).startswith("https://") and loading.found.get("api.cookie_secure") is False:
+        text = "is false although people reach flora over https: session cookies may travel in clear; leave it out"
+        loading.warnings.append(f"{_BY_NAME['api.cookie_secure']} {text}")
     given = [str(key) for key in KEYS if key.section == "build_service" and key.name in loading.found]
     if given:
         loading.warnings.append(f"{', '.join(given)}: has no effect; scripts are bundled inside flora")
@@ -240,10 +245,13 @@ def _warn_of_oddities(loading: _Loading) -> None:
 def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
     data_dir = (cwd / str(loading.found.get("data_dir", "data"))).resolve()
     _fill_secrets(loading, data_dir / "secrets", simulated=simulated)
-    port = loading.found.get("api.port") or ApiSettings().port
-    loading.found.setdefault("discord.redirect_uri", f"http://localhost:{port}{CALLBACK_PATH}")
-    if not simulated:
+    if not simulated:  # the simulated one sends people back to whichever address of ours they came from
+        port = loading.found.get("api.port") or ApiSettings().port
+        loading.found.setdefault("discord.redirect_uri", f"http://localhost:{port}{CALLBACK_PATH}")
         loading.found.setdefault("discord.api_base", DISCORD_API_BASE)
+        loading.found.setdefault("discord.authorize_url", DISCORD_AUTHORIZE_URL)
+    over_https = str(loading.found.get("discord.redirect_uri", "")).startswith("https://")
+    loading.found.setdefault("api.cookie_secure", over_https)
     top = {**loading.section(""), "data_dir": data_dir, **loading.section("cluster")}
     return Settings(
         **top,  # type: ignore[arg-type]  # the table above pairs each field with a parser of its type; a test checks it

@@ -162,6 +162,12 @@ class MemoryCache:
     async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         self._values[key] = (value, None if ttl_s is None else self._clock() + ttl_s)
 
+    async def add(self, key: str, value: bytes, *, ttl_s: float) -> bool:
+        if self._live(key) is not None:
+            return False
+        await self.set(key, value, ttl_s=ttl_s)
+        return True
+
     async def delete(self, key: str) -> bool:
         return await self.take(key) is not None
 

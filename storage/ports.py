@@ -143,6 +143,9 @@ class Cache(Protocol):
     async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         """Replaces value and time to live; None keeps it until it is deleted."""
 
+    async def add(self, key: str, value: bytes, *, ttl_s: float) -> bool:
+        """Sets what is not there yet: of several callers only one hears True. `ttl_s` is above 0."""
+
     async def delete(self, key: str) -> bool:
         """True if there was something to delete."""
 

@@ -42,6 +42,10 @@ class RedisCache:
             else:
                 await self._client.set(key, value, px=_milliseconds(ttl_s))
 
+    async def add(self, key: str, value: bytes, *, ttl_s: float) -> bool:
+        with _translated("writing to the cache"):
+            return bool(await self._client.set(key, value, px=_milliseconds(ttl_s), nx=True))
+
     async def delete(self, key: str) -> bool:
         with _translated("deleting from the cache"):
             return bool(await self._client.delete(key))
@@ -79,6 +83,9 @@ class DegradingCache:
 
     async def set(self, key: str, value: bytes, *, ttl_s: float | None = None) -> None:
         await self._or(None, lambda: self._inner.set(key, value, ttl_s=ttl_s))
+
+    async def add(self, key: str, value: bytes, *, ttl_s: float) -> bool:
+        return await self._or(True, lambda: self._inner.add(key, value, ttl_s=ttl_s))
 
     async def delete(self, key: str) -> bool:
         return await self._or(False, lambda: self._inner.delete(key))

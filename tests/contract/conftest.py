@@ -26,10 +26,10 @@ from flora.storage.postgres import (
     PostgresTokenStore,
     migrate,
 )
-from flora.storage.redis import RedisCache, make_client
+from flora.storage.redis import DegradingCache, GuardedCache, RedisCache, make_client
 
 MEMORY_AND_POSTGRES = ["memory", pytest.param("postgres", marks=pytest.mark.service)]
-MEMORY_AND_VALKEY = ["memory", pytest.param("valkey", marks=pytest.mark.service)]
+MEMORY_AND_VALKEY = ["memory", *(pytest.param(name, marks=pytest.mark.service) for name in ("valkey", "guarded"))]
 KV_BACKENDS = ["memory", "files", "files synced always", pytest.param("postgres", marks=pytest.mark.service)]
 
 MakePair = Callable[..., tuple[Deployment, Revision]]
@@ -77,7 +77,8 @@ async def cache(request: pytest.FixtureRequest) -> AsyncIterator[Cache]:
         yield MemoryCache()
         return
     client = make_client(request.getfixturevalue("valkey_url"))
-    yield RedisCache(client)
+    plain = RedisCache(client)
+    yield plain if request.param == "valkey" else DegradingCache(GuardedCache(plain, client.ping))
     await client.aclose()
 
 

@@ -63,3 +63,16 @@ async def test_given_ten_takers_then_one_gets_the_value(cache: Cache) -> None:
 
     assert sorted(taken, key=bool) == [None] * 9 + [b"1"]
     assert not await cache.delete("oauth:state:x")
+
+
+async def test_given_ten_who_add_then_one_succeeds_until_it_ends(cache: Cache, eventually: Any) -> None:
+    added = await asyncio.gather(*(cache.add("lock", b"%d" % number, ttl_s=0.2) for number in range(10)))
+
+    assert sorted(added) == [False] * 9 + [True]
+    assert await cache.get("lock") == b"%d" % added.index(True)
+
+    async def free_again() -> bool:
+        return await cache.add("lock", b"next", ttl_s=600)
+
+    await eventually.soon(free_again, within_s=3)
+    assert await cache.get("lock") == b"next"

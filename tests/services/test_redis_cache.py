@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from flora.messages.errors import ConfigError, StorageError, Unavailable
+from flora.storage.backoff import Backoff
 from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.supervisor import ServiceSupervisor
-from flora.storage.redis import DegradingCache, RedisCache, connect_with_backoff, make_client
+from flora.storage.redis import DegradingCache, GuardedCache, RedisCache, connect_with_backoff, make_client
 
 pytestmark = pytest.mark.service
 
@@ -144,4 +146,70 @@ async def test_given_more_callers_than_connections_then_all_are_served(valkey_ur
 
     assert await asyncio.gather(*(cache.get("k") for _ in range(100))) == [b"v"] * 100
 
+    await client.aclose()
+
+
+LIMIT_S = 0.3
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_given_valkey_is_dead_or_frozen_then_calls_are_bounded_and_it_heals_by_itself(
+    own_valkey: ServiceSupervisor, eventually: Any, how: signal.Signals
+) -> None:
+    assert own_valkey.cache_url is not None
+    client = make_client(own_valkey.cache_url)
+    guarded = GuardedCache(RedisCache(client), client.ping, limit_s=LIMIT_S, backoff=Backoff(first_s=0.02, cap_s=0.1))
+    await guarded.set("session:a", b"1")
+    valkey = own_valkey.pids["Valkey"]
+
+    os.kill(valkey, how)
+    took_s = [await _refused_after_s(guarded) for _ in range(20)]
+    assert guarded.is_lost
+    assert max(took_s) < 3 * LIMIT_S
+    assert sorted(took_s)[-2] < LIMIT_S / 3  # only the one that found out has waited
+
+    if how is signal.SIGSTOP:
+        os.kill(valkey, signal.SIGCONT)
+
+    def is_back() -> bool:
+        own_valkey.poll()
+        return not guarded.is_lost
+
+    await eventually.soon(is_back, within_s=10)
+    await guarded.set("session:b", b"2")
+    assert await guarded.get("session:b") == b"2"
+    await guarded.close()
+    await client.aclose()
+
+
+async def _refused_after_s(cache: GuardedCache) -> float:
+    started = time.monotonic()
+    with pytest.raises(Unavailable) as caught:
+        await cache.get("session:a")
+    assert caught.value.details["retry_after_s"] >= 1
+    return time.monotonic() - started
+
+
+async def test_given_redis_never_comes_back_then_pauses_between_pings_grow_to_their_cap(eventually: Any) -> None:
+    pauses: list[float] = []
+
+    async def sleep(delay_s: float) -> None:
+        pauses.append(delay_s)
+        if len(pauses) == 12:
+            await asyncio.Event().wait()
+
+    client = make_client("redis://127.0.0.1:1/0")
+    guarded = GuardedCache(
+        RedisCache(client), client.ping, backoff=Backoff(first_s=0.1, cap_s=5.0, jitter=0.0), sleep=sleep
+    )
+
+    with pytest.raises(Unavailable):
+        await guarded.get("k")
+    await eventually.soon(lambda: len(pauses) == 12)
+
+    assert pauses[:7] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0])
+    assert set(pauses[7:]) == {5.0}
+    await guarded.close()
+    assert not guarded.is_lost
     await client.aclose()

@@ -48,7 +48,8 @@ def test_given_nothing_when_loaded_then_defaults_and_simulated_discord(
     assert settings.database.url is None
     assert settings.cache.url is None
     assert settings.api.port == 3000
-    assert settings.discord.redirect_uri == "http://localhost:3000/api/auth/callback"
+    assert settings.discord.redirect_uri == ""
+    assert not settings.api.cookie_secure
     assert settings.discord.intents == ("all",)
     assert len(settings.secrets.master_key) == 32
     assert len(settings.api.secret) >= 32
@@ -67,7 +68,7 @@ def test_given_env_toml_and_default_when_loaded_then_env_wins_over_toml_over_def
     assert settings.runtime.max_workers == 8
     assert settings.runtime.guild_concurrency == 9
     assert settings.runtime.rest_timeout_ms == 8000
-    assert settings.discord.redirect_uri == "http://localhost:4000/api/auth/callback"
+    assert settings.api.port == 4000
 
 
 def test_given_a_dotenv_when_loaded_then_it_counts_as_environment_but_set_variables_win(
@@ -205,8 +206,24 @@ def test_given_a_real_token_when_loaded_then_discord_itself_is_used(load: Callab
 
     assert not settings.discord.simulated
     assert settings.discord.api_base == DISCORD_API_BASE
+    assert settings.discord.authorize_url == "https://discord.com/api/oauth2/authorize"
     assert settings.discord.bot_token == TOKEN
+    assert settings.discord.redirect_uri == "http://localhost:3000/api/auth/callback"
+    assert load(**REAL, API_PORT="4000").discord.redirect_uri == "http://localhost:4000/api/auth/callback"
     assert load(**REAL, DISCORD_API_BASE="http://127.0.0.1:1/api/v10/").discord.api_base == "http://127.0.0.1:1/api/v10"
+
+
+def test_given_people_come_over_https_when_loaded_then_cookies_are_secure_unless_somebody_insists(
+    tmp_path: Path,
+) -> None:
+    public = {"DISCORD_REDIRECT_URI": "https://flora.example/api/auth/callback"}
+
+    by_itself, silent = load_settings_and_warnings({**REAL, **public}, tmp_path)
+    insisted, warned = load_settings_and_warnings({**REAL, **public, "API_COOKIE_SECURE": "false"}, tmp_path)
+
+    assert (by_itself.api.cookie_secure, silent) == (True, [])
+    assert not insisted.api.cookie_secure
+    assert "api.cookie_secure (API_COOKIE_SECURE) is false although" in warned[0]
 
 
 def test_given_settings_when_shown_then_no_secret_is_in_the_text(load: Callable[..., Settings]) -> None:
