@@ -2,7 +2,8 @@
 
     {"message": "<prefix><what happened>", "code": "<UPPER_SNAKE>", "details": {…}}
 
-What is our own fault says nothing but `Internal server error`; the process log has the rest.
+A bug of ours says nothing but `Internal server error`. What a store, Discord or the configuration is the reason of is said in a
+fixed sentence: their own words may quote what the caller must not see, and are in the process log under the request's id.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "UNPROCESSABLE_BODY": 422,
     "KV_QUOTA_EXCEEDED": 413,
     "KV_RATE_LIMITED": 429,
-    "CONFIG_ERROR": 500,  # the operator's settings, not this caller's
+    "CONFIG_ERROR": 500,
     "BUNDLE_FAILED": 400,
     "GUEST_ERROR": 400,
     "LOAD_FAILED": 400,
@@ -69,7 +70,7 @@ STATUS_BY_CODE: Mapping[str, int] = {
     "SCOPE_FORBIDDEN": 403,
     "LIMIT_REACHED": 429,
     "STORAGE_ERROR": 500,
-    "DISCORD_HTTP_ERROR": 500,  # upstream texts stay in our log
+    "DISCORD_HTTP_ERROR": 502,
     "DISCORD_RATE_LIMITED": 503,
     "UNAVAILABLE": 503,
     "WORKER_GONE": 503,
@@ -84,12 +85,19 @@ _PREFIX_BY_STATUS: Mapping[int, str] = {
     403: "Forbidden: ",
     404: "Resource not found: ",
     429: "Too many requests: ",
+    500: "Internal server error: ",
+    502: "Service unavailable: ",
     503: "Service unavailable: ",
     504: "Service unavailable: ",
 }
 _OTHER_PREFIX = "Bad request: "
 _INTERNAL = "Internal server error"
-_SAY_WHEN_TO_RETRY = frozenset({429, 503})
+_SAID_INSTEAD: Mapping[str, str] = {
+    "STORAGE_ERROR": "a store refused or failed; the process log says why",
+    "CONFIG_ERROR": "the server is not set up for this; the process log says what is missing",
+    "DISCORD_HTTP_ERROR": "Discord answered with an error; try again in a moment",
+}
+_SAY_WHEN_TO_RETRY = frozenset({429, 502, 503})
 
 
 def status_of(error: FloraError) -> int:
@@ -97,16 +105,17 @@ def status_of(error: FloraError) -> int:
     return STATUS_BY_CODE.get(error.code, 500)
 
 
-def error_response(error: FloraError) -> web.Response:
-    """Renders an error. Answers with status 500 carry the code, never the text or details."""
+def error_response(error: FloraError, request_id: str = "-") -> web.Response:
+    """Renders an error. Of those that are not the caller's business the answer has the code, never the text or details."""
     status = status_of(error)
-    if status == 500:
-        log.error("request failed: %s", error, extra={"action": "request_failed", "code": error.code})
-        return json_response({"message": _INTERNAL, "code": error.code, "details": {}}, status=500)
-    prefix = _PREFIX_BY_STATUS.get(status, _OTHER_PREFIX)
-    response = json_response(
-        {"message": f"{prefix}{error}", "code": error.code, "details": error.details}, status=status
-    )
+    said: str | None = str(error)
+    if status == 500 or error.code in _SAID_INSTEAD:
+        fields = {"action": "request_failed", "code": error.code, "request_id": request_id}
+        log.error("request failed: %s", error, extra=fields)
+        said = _SAID_INSTEAD.get(error.code)
+    message = _INTERNAL if said is None else f"{_PREFIX_BY_STATUS.get(status, _OTHER_PREFIX)}{said}"
+    details = error.details if said == str(error) else {}
+    response = json_response({"message": message, "code": error.code, "details": details}, status=status)
     response.headers.update(_headers(error, status))
     return response
 

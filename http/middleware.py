@@ -69,14 +69,15 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except FloraError as error:
-        return error_response(error)
+        return error_response(error, request[REQUEST_ID])
     except web.HTTPException as exc:
-        return error_response(from_framework(exc, request.path))
+        return error_response(from_framework(exc, request.path), request[REQUEST_ID])
     except ConnectionError:
         raise  # the client is gone: nobody to answer
     except Exception:
-        log.exception("handler failed", extra={"action": "bug", "path": request.rel_url.raw_path})
-        return error_response(BugError("see the process log"))
+        fields = {"action": "bug", "path": request.rel_url.raw_path, "request_id": request[REQUEST_ID]}
+        log.exception("handler failed", extra=fields)
+        return error_response(BugError("see the process log"), request[REQUEST_ID])
 
 
 @web.middleware

@@ -114,7 +114,11 @@ async def test_what_is_no_guild_id_is_refused(host: Any, guild: str) -> None:
         (Forbidden("Admin permission required"), 403, "Forbidden: Admin permission required"),
         (Forbidden("Bot not in guild"), 403, "Forbidden: Bot not in guild"),
         (BadRequest("Invalid user ID"), 400, "Bad request: Invalid user ID"),
-        (DiscordError("upstream said: private", status=502), 500, "Internal server error"),
+        (
+            DiscordError("upstream said: private", status=502),
+            502,
+            "Service unavailable: Discord answered with an error; try again in a moment",
+        ),
         (DiscordRateLimited("Discord is busy"), 503, "Service unavailable: Discord is busy"),
     ],
 )

@@ -187,7 +187,11 @@ async def test_an_absent_source_is_unknown_and_another_one_is_refused_with_the_c
         ),
         (LoadTimedOut("module_load timed out"), 400, "Bad request: deployment failed: module_load timed out"),
         (HeapExhausted("out of memory"), 400, "Bad request: deployment failed: out of memory"),
-        (StorageError("private"), 500, "Internal server error"),
+        (
+            StorageError("private"),
+            500,
+            "Internal server error: a store refused or failed; the process log says why",
+        ),
         (WorkerGone("worker 0 is gone"), 503, "Service unavailable: worker 0 is gone"),
         (MailboxFull("queue full"), 429, "Too many requests: queue full"),
         (Unavailable("starting"), 503, "Service unavailable: starting"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -8,6 +9,7 @@ from aiohttp import web
 from flora.http import errors
 from flora.messages.errors import (
     BugError,
+    ConfigError,
     DiscordError,
     FloraError,
     Forbidden,
@@ -23,9 +25,16 @@ def all_kinds(root: type[FloraError]) -> set[type[FloraError]]:
     return {root}.union(*(all_kinds(child) for child in root.__subclasses__()))
 
 
-def body_of(response: web.Response) -> object:
+def body_of(response: web.Response) -> dict[str, Any]:
     assert isinstance(response.body, bytes)
-    return json.loads(response.body)
+    body: dict[str, Any] = json.loads(response.body)
+    return body
+
+
+AT_OUR_END = {
+    "INTERNAL", "STORAGE_ERROR", "CONFIG_ERROR", "DISCORD_HTTP_ERROR", "DISCORD_RATE_LIMITED",
+    "UNAVAILABLE", "WORKER_GONE", "SHUTTING_DOWN", "TIMED_OUT",
+}  # fmt: skip
 
 
 def test_every_error_code_has_a_status_and_no_status_is_left_without_a_code() -> None:
@@ -54,14 +63,38 @@ def test_given_an_error_when_rendered_then_status_prefix_and_code_fit(
     assert body_of(response) == {"message": message, "code": error.code, "details": {}}
 
 
-@pytest.mark.parametrize(
-    "error", [BugError("a path"), StorageError("a query"), DiscordError("upstream text", status=502)]
-)
-def test_given_an_error_of_ours_when_rendered_then_only_its_code_is_told(error: FloraError) -> None:
-    response = errors.error_response(error)
+@pytest.mark.parametrize("kind", sorted(all_kinds(FloraError), key=lambda kind: kind.__name__))
+def test_given_any_error_when_rendered_then_only_a_bug_is_opaque(kind: type[FloraError]) -> None:
+    response = errors.error_response(kind("what happened", allowed=["GET"]))
+    body = body_of(response)
 
-    assert response.status == 500
-    assert body_of(response) == {"message": "Internal server error", "code": error.code, "details": {}}
+    is_opaque = body["message"] == "Internal server error"
+    assert is_opaque == (kind.code == BugError.code)
+    assert body["code"] == kind.code
+    assert (response.status >= 500) == (kind.code in AT_OUR_END)
+    assert ("Retry-After" in response.headers) == (response.status in {429, 502, 503})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BugError("a path", secret=1),
+        StorageError("a query", sqlstate="42P01"),
+        ConfigError("a setting", key="database.url"),
+        DiscordError("upstream text", status=502),
+    ],
+)
+def test_given_what_is_not_the_callers_business_when_rendered_then_text_and_details_stay_in_the_log(
+    error: FloraError, caplog: pytest.LogCaptureFixture
+) -> None:
+    response = errors.error_response(error, "request-1")
+
+    body = body_of(response)
+    assert response.status in {500, 502}
+    assert str(error) not in body["message"]
+    assert (body["code"], body["details"]) == (error.code, {})
+    (record,) = caplog.records
+    assert (record.getMessage(), record.__dict__["request_id"]) == (f"request failed: {error}", "request-1")
 
 
 def test_given_a_known_waiting_time_when_rendered_then_retry_after_has_whole_seconds() -> None:

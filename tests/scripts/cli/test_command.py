@@ -162,7 +162,8 @@ async def test_given_the_server_refuses_when_called_then_its_words_are_shown(flo
     unknown = await flora.run("get", "--guild", "1000", FLORA_TOKEN="wrong" * 9)
 
     assert (foreign.code, foreign.err) == (1, "error: Forbidden: Admin permission required\n")
-    assert (internal.code, internal.err) == (1, "error: Internal server error\n")
+    said = "error: Internal server error: a store refused or failed; the process log says why\n"
+    assert (internal.code, internal.err) == (1, said)
     assert unknown.err.startswith("error: Unauthorized: Login required (")
     assert "flora login" in unknown.err
 
