@@ -3,10 +3,7 @@
 KvCall → Ok(value as its operation says) | Failed. The router passes it to the worker the guild is routed to, also when no script of
 the guild runs; while the guild moves, it waits. Answers come in the order of the calls of one guild.
 
-    Download   KvBeginExport → KvReadExport, until a piece is the last, for each store → KvEndExport
-    Restore    KvBeginRestore → KvAddToRestore, any number → KvEndRestore
-
-An export or restore that nobody goes on with for `IDLE_TRANSFER_S`, or whose worker loses the guild, is over: NOT_FOUND.
+Exports are operations, too, in messages/kv_exports.py: the owning worker keeps their files.
 
 Worker → deployer   NoteKvStores: the index in Postgres is to say the same as the worker's own.
 Router → worker     ReleaseKv: the guild is about to be somebody else's.
@@ -20,10 +17,7 @@ from typing import Any, NamedTuple
 
 from flora.messages.base import Request
 from flora.messages.ids import GuildId
-
-IDLE_TRANSFER_S = 60.0
-PIECE_BYTES = 512 * 1024
-"""About how much one piece of an export or restore should hold; a single entry may be larger."""
+from flora.messages.kv_exports import KvExportOperation
 
 
 class KvValue(NamedTuple):
@@ -71,13 +65,6 @@ class KvStoreInfo:
     store_id: str  # a uuid
     name: str
     created_at: datetime
-
-
-class KvPiece(NamedTuple):
-    """Entries of an export, bytewise ascending by key; after the last one of a store there are no more."""
-
-    entries: tuple[tuple[str, KvEntry], ...]
-    is_last: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,54 +142,9 @@ class KvReadUsage:
     store: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvBeginExport:
-    """All stores as they are at this moment. Ok.value: (export id, tuple of KvStoreInfo by name). Failed: NOT_FOUND (no stores)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvReadExport:
-    """The next piece of a store; each is given once, in order. Ok.value: a KvPiece. Failed: NOT_FOUND (the export is over)."""
-
-    export_id: str
-    store: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvEndExport:
-    """Lets go of it. Unknown id: Ok."""
-
-    export_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvBeginRestore:
-    """The contents of a store, new or there already, are to be replaced. Ok.value: restore id."""
-
-    store: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvAddToRestore:
-    """More entries, bytewise ascending over all pieces. Ok.value: None. Failed ends the restore: NOT_FOUND (it is over), TOO_LARGE,
-    KV_QUOTA_EXCEEDED, BAD_REQUEST (order).
-    """
-
-    restore_id: str
-    entries: tuple[tuple[str, KvEntry], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvEndRestore:
-    """Ok.value: how many entries the store has now; None when it was not to be kept. Until then nothing has changed."""
-
-    restore_id: str
-    keep: bool
-
-
 KvOperation = (
     KvListStores | KvCreateStore | KvDropStore | KvListKeys | KvGetKey | KvSetKey | KvSetMetadata | KvDeleteKey | KvReadUsage
-    | KvBeginExport | KvReadExport | KvEndExport | KvBeginRestore | KvAddToRestore | KvEndRestore
+    | KvExportOperation
 )  # fmt: skip
 
 
