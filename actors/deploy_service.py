@@ -25,6 +25,7 @@ from typing import Any
 from flora.actors.compile_cache import Script
 from flora.actors.deployment_record import (
     as_sent,
+    audit_of,
     change_summary,
     check_size,
     check_storable,
@@ -229,7 +230,7 @@ class DeployService:
     async def _record_failure(self, revision: Revision, error: FloraError) -> None:
         failed = replace(revision, status="failed", error_message=printable(str(error)))
         try:
-            await self._store.record_failure(failed)
+            await self._store.record_failure(failed, audit_of(failed, "deploy.fail", error=error.code))
         except (StorageError, Unavailable) as exc:
             # The load's own error is what the author needs; the history has a gap, and the log says so.
             log.error("failed revision not stored: %s", exc, extra={"guild_id": revision.guild_id})
@@ -237,7 +238,8 @@ class DeployService:
     async def _record_success(self, plan: _Plan) -> Recorded:
         guild_id = plan.deployment.guild_id
         try:
-            return await self._store.record_success(plan.deployment, plan.revision)
+            line = audit_of(plan.revision, "deploy.create")
+            return await self._store.record_success(plan.deployment, plan.revision, line)
         except (StorageError, Unavailable) as exc:
             recorded = await self._was_recorded(plan) if isinstance(exc, Unavailable) else None
             if recorded is not None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from flora.actors.audit_pruning import keep_pruned
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
@@ -18,6 +19,7 @@ from flora.actors.peer_calls import PeerCalls
 from flora.actors.placement_book import Noted, PlacementBook
 from flora.actors.restore import Outcome
 from flora.actors.starter import load_starter
+from flora.messages.audit import AuditLine, ReadAudit, RecordAudit
 from flora.messages.base import Address, Ok, Request
 from flora.messages.deployment import (
     BringUpGuilds,
@@ -40,7 +42,8 @@ from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain, Peers, Start
 from flora.messages.placement import NotePlacement, ReadPlacements
 from flora.messages.settings import RuntimeSettings, Settings
-from flora.storage.postgres import Database, PostgresDeploymentStore, PostgresPlacementStore
+from flora.storage.ports import AuditLog
+from flora.storage.postgres import Database, PostgresAuditLog, PostgresDeploymentStore, PostgresPlacementStore
 
 log = logging.getLogger(__name__)
 
@@ -108,10 +111,10 @@ class PeerHost:
 
 
 class Deployer(FloraActor):
-    """Owns tables `deployments` and `deployment_revisions`, and the order of deploys per guild.
+    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `audit_log`, and the order of deploys per guild.
 
-    Receives   Deploy, GetDeployment, ListDeployments (front-end), RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement,
-               ReadPlacements (router),
+    Receives   Deploy, GetDeployment, ListDeployments, ReadAudit (front-end), RecordAudit (anybody),
+               RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement, ReadPlacements (router),
                GuildJoined, GuildLeft, GuildsPresent (gateway)
     Sends      Compile (compiler), LoadGuild, UnloadGuild, ScriptStored, ListRunning (router), RestoreProgress (runtime);
                Ok, Failed (caller)
@@ -127,6 +130,7 @@ class Deployer(FloraActor):
         super().__init__()
         self._service: DeployService
         self._placements: PlacementBook
+        self._audit: AuditLog
         self._database: Database | None = None
         self._compiler: PeerCalls
         self._router: PeerCalls
@@ -153,6 +157,8 @@ class Deployer(FloraActor):
         await self._database.open()
         self._placements = PlacementBook(PostgresPlacementStore(self._database))
         await self._placements.open()
+        self._audit = PostgresAuditLog(self._database)
+        self._go(keep_pruned(self._audit, settings.audit))
         self._service = DeployService(
             PostgresDeploymentStore(self._database),
             PeerHost(self._compiler, self._router, self._placements, load_limit_s(runtime)),
@@ -267,6 +273,17 @@ class Deployer(FloraActor):
 
     async def _read_placements(self) -> tuple[Noted, ...]:
         return self._placements.all()
+
+    def receiveMsg_RecordAudit(self, msg: RecordAudit, sender: Address) -> None:
+        """Somebody changed something that is not ours."""
+        self._answer(msg, sender, self._audit.record(msg.lines))
+
+    def receiveMsg_ReadAudit(self, msg: ReadAudit, sender: Address) -> None:
+        """One page of who changed what."""
+        self._answer(msg, sender, self._read_audit(msg))
+
+    async def _read_audit(self, msg: ReadAudit) -> tuple[AuditLine, ...]:
+        return tuple(await self._audit.page(msg.limit, msg.before, msg.guild_id))
 
     def _answer(self, request: Request, sender: Address, work: Coroutine[Any, Any, Any]) -> None:
         """Runs `work` on the loop; its result or error becomes the reply."""

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from flora.actors.audit_trail import audit_line
 from flora.actors.compile_cache import Script
+from flora.messages.audit import AuditLine
 from flora.messages.deployment import ChangeSummary, Compiled, Deploy, Deployment, Revision, SourceFile
 from flora.messages.errors import BugError, BundleFailed, LoadFailed
 from flora.storage.ports import DeploymentSummary
@@ -86,6 +88,12 @@ def printable(text: str) -> str:
     """Text that can be stored and shown, whatever a script put into it; cut when it is very long."""
     shown = text if len(text) <= MAX_ERROR_CHARS else text[:MAX_ERROR_CHARS] + " …"
     return shown.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode("utf-8")
+
+
+def audit_of(revision: Revision, action: str, **more: Any) -> AuditLine:
+    """The audit line of an attempt to change what a guild runs."""
+    details = {"entry": revision.entry, "source": revision.deploy_source, **more}
+    return audit_line(revision.guild_id, revision.actor, action, revision.revision_id, details)
 
 
 def deploy_json(summary: DeploymentSummary) -> dict[str, Any]:

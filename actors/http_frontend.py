@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from flora.actors.audit_trail import AuditTrail
 from flora.actors.base import DEFERRED, FloraActor
 from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
@@ -20,8 +21,10 @@ from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.peers import PeerBook
 from flora.http.server import ApiServer, Listening
+from flora.messages.audit import AuditLine, RecordAudit
 from flora.messages.base import Address, Request
 from flora.messages.errors import BugError, ConfigError, FloraError
+from flora.messages.ids import ReqId
 from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
 from flora.messages.settings import Settings
@@ -29,6 +32,8 @@ from flora.storage.postgres import Database, PostgresTokenStore
 
 log = logging.getLogger(__name__)
 
+AUDIT_LIMIT_S = 10.0
+AUDIT_LAST_S = 0.5  # at the end, for lines that are still under way
 MAX_CONNECTIONS = 2  # a token lookup is one short query
 STOP_LIMIT_S = 1.0
 
@@ -45,8 +50,8 @@ class HttpFrontend(FloraActor):
     """Serves the admin API on `api.address`:`api.port`.
 
     Receives   LogLines (log book), SystemStage (runtime)
-    Sends      Deploy, GetDeployment, ListDeployments (deployer); CheckGuildAccess, DescribeMember (gateway); ReadLogs,
-               FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
+    Sends      Deploy, GetDeployment, ListDeployments, RecordAudit, ReadAudit (deployer); CheckGuildAccess, DescribeMember (gateway);
+               ReadLogs, FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
     State      guild permissions for 30 s, open log streams. Memory only.
     Supervises nothing. Restarted by Runtime; requests under way are cut off, log readers come back by themselves.
     Fails      port taken → CONFIG_ERROR at start; a peer that is being restarted → 503 with Retry-After.
@@ -58,6 +63,7 @@ class HttpFrontend(FloraActor):
         super().__init__()
         self._peer_book: PeerBook
         self._streams: LogStreams
+        self._audit: AuditTrail
         self._boot = BootState()
         self._server: ApiServer | None = None
         self._database: Database | None = None
@@ -66,6 +72,7 @@ class HttpFrontend(FloraActor):
         self._peer_book = PeerBook(self.bridge, msg.peers)
         limits = HttpLimits()
         self._streams = LogStreams(self._peer_book, limits)
+        self._audit = AuditTrail(self._store_audit)
         self._answer_when_done(msg, self.bridge.submit(self._serve(msg.settings, limits)))
         return DEFERRED
 
@@ -80,6 +87,7 @@ class HttpFrontend(FloraActor):
             identity=(BearerTokens(PostgresTokenStore(self._database)),),
             access=GuildAccess(self._peer_book, limits),
             log_streams=self._streams,
+            audit=self._audit,
             boot=self._boot,
             operator_secret=settings.api.operator_secret,
             simulator_url=settings.discord.api_base.removesuffix("/api/v10") if settings.discord.simulated else None,
@@ -89,6 +97,9 @@ class HttpFrontend(FloraActor):
         listening: Listening = await self._server.start(settings.api.address, settings.api.port)
         await self._database.open()  # does not wait: health answers also while Postgres is away
         return {"port": listening.port, "address": listening.address}
+
+    async def _store_audit(self, lines: tuple[AuditLine, ...]) -> None:
+        await self._peer_book.ask("deployer", RecordAudit(req_id=ReqId(""), lines=lines), AUDIT_LIMIT_S)
 
     def on_peers(self, peers: Peers) -> None:
         self.bridge.call(self._change_peers, peers)
@@ -134,5 +145,6 @@ class HttpFrontend(FloraActor):
     async def _close(self) -> None:
         if self._server is not None:
             await self._server.stop()
+            await self._audit.written(AUDIT_LAST_S)
         if self._database is not None:
             await self._database.close()

@@ -13,6 +13,7 @@ from flora.http.boot import BootState
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.peers import PeerBook
+from flora.http.ports import AuditTrail
 from flora.messages.base import TraceContext
 
 
@@ -24,6 +25,7 @@ class Deps:
     identity: Sequence[IdentityResolver]  # asked in order: first a session, then a bearer token
     access: GuildAccess
     log_streams: LogStreams
+    audit: AuditTrail
     boot: BootState = field(default_factory=BootState)
     operator_secret: str | None = field(default=None, repr=False)
     simulator_url: str | None = None  # page of the simulated Discord

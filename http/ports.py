@@ -6,10 +6,12 @@ Everything here is called on the server's asyncio loop.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from flora.messages.base import Address, Message, Request
-from flora.messages.ids import UserId
+from flora.messages.deployment import DeployActor
+from flora.messages.ids import GuildId, UserId
 
 
 class ActorLink(Protocol):
@@ -20,6 +22,20 @@ class ActorLink(Protocol):
 
     def tell(self, to: Address, message: Message) -> None:
         """Sends and forgets."""
+
+
+class AuditTrail(Protocol):
+    """Where to tell of changes that are made here; what is made by another actor, that actor tells of."""
+
+    def record(
+        self,
+        guild_id: GuildId | None,
+        actor: DeployActor,
+        action: str,
+        target: str,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Returns at once and never fails. Call it after the change; never with the value of a secret."""
 
 
 class TokenStore(Protocol):

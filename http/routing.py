@@ -72,7 +72,15 @@ def guild_id_of(request: web.Request) -> GuildId:
     Raises:
         BadRequest: it is no snowflake in its one decimal form.
     """
-    text = request.match_info["guild_id"]
+    return checked_guild_id(request.match_info["guild_id"])
+
+
+def checked_guild_id(text: str) -> GuildId:
+    """A guild's id that somebody gave.
+
+    Raises:
+        BadRequest: it is no snowflake in its one decimal form.
+    """
     if not (text.isascii() and text.isdecimal() and text[0] != "0" and len(text) <= 20 and int(text) <= MAX_SNOWFLAKE):
         raise BadRequest("Invalid guild ID", guild_id=text[:100])
     return GuildId(text)

@@ -24,7 +24,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployActor:
-    """Who deployed. `kind` is session, token or system."""
+    """Who made a change. `kind` is session, token or system; in the audit log also operator."""
 
     kind: str
     user_id: str | None = None

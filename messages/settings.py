@@ -110,6 +110,14 @@ class SecretsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditSettings:
+    """How much of the audit log is kept. 0: no such limit."""
+
+    keep_days: int = 365
+    keep_rows: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything. `data_dir` is absolute."""
 
@@ -122,4 +130,5 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     discord: DiscordSettings = field(default_factory=DiscordSettings)
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     cluster_secret: bytes = field(default=b"", repr=False)  # signs what actors send each other

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from flora.messages.audit import AuditCursor, AuditLine
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId, UserId
@@ -28,8 +29,9 @@ def utc_now() -> datetime:
 class MemoryDeploymentStore:
     """`DeploymentStore` in two dictionaries."""
 
-    def __init__(self, now: WallClock = utc_now) -> None:
+    def __init__(self, now: WallClock = utc_now, audit: MemoryAuditLog | None = None) -> None:
         self._now = now
+        self._audit = audit or MemoryAuditLog()
         self._deployments: dict[GuildId, Deployment] = {}
         self._revisions: dict[GuildId, list[Revision]] = {}  # oldest first
 
@@ -39,15 +41,20 @@ class MemoryDeploymentStore:
     async def summaries(self) -> Sequence[DeploymentSummary]:
         return [_summary(self._deployments[guild_id]) for guild_id in sorted(self._deployments)]
 
-    async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
+    async def record_success(
+        self, deployment: Deployment, revision: Revision, audit: AuditLine | None = None
+    ) -> Recorded:
         stored_at = self._add(revision)
+        await self._tell(audit)
         before = self._deployments.get(deployment.guild_id)
         created_at = before.created_at if before and before.created_at else stored_at
         self._deployments[deployment.guild_id] = replace(deployment, created_at=created_at, updated_at=stored_at)
         return Recorded(created_at=created_at, updated_at=stored_at)
 
-    async def record_failure(self, revision: Revision) -> Revision:
-        return replace(revision, deployed_at=self._add(revision))
+    async def record_failure(self, revision: Revision, audit: AuditLine | None = None) -> Revision:
+        stored_at = self._add(revision)
+        await self._tell(audit)
+        return replace(revision, deployed_at=stored_at)
 
     async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:
         newest_first = reversed(self._revisions.get(guild_id, []))
@@ -72,6 +79,10 @@ class MemoryDeploymentStore:
             newest_first = [known for known in newest_first if (_stamp(known), known.revision_id) < end]
         return [_shown(revision, include_bundle) for revision in newest_first[:limit]]
 
+    async def _tell(self, line: AuditLine | None) -> None:
+        if line is not None:
+            await self._audit.record([line])
+
     def _add(self, revision: Revision) -> datetime:
         known = self._revisions.setdefault(revision.guild_id, [])
         if any(other.revision_id == revision.revision_id for other in known):
@@ -81,6 +92,38 @@ class MemoryDeploymentStore:
             stored_at = max(stored_at, _stamp(known[-1]) + timedelta(microseconds=1))
         known.append(replace(revision, revision_id=str(uuid.UUID(revision.revision_id)), deployed_at=stored_at))
         return stored_at
+
+
+class MemoryAuditLog:
+    """`AuditLog` in a list."""
+
+    def __init__(self) -> None:
+        self._lines: list[AuditLine] = []  # newest first
+
+    async def record(self, lines: Sequence[AuditLine]) -> None:
+        known = {line.line_id for line in self._lines}
+        fresh = {line.line_id: line for line in reversed(lines) if line.line_id not in known}
+        self._lines = sorted([*self._lines, *fresh.values()], key=_audit_order, reverse=True)
+
+    async def page(
+        self, limit: int, before: AuditCursor | None = None, guild_id: GuildId | None = None
+    ) -> Sequence[AuditLine]:
+        end = (before.at, before.line_id) if before else None
+        return [
+            line
+            for line in self._lines
+            if (guild_id is None or line.guild_id == guild_id) and (end is None or _audit_order(line) < end)
+        ][:limit]
+
+    async def prune(self, older_than: datetime | None, keep_rows: int | None) -> int:
+        kept = [line for line in self._lines if older_than is None or line.at >= older_than][:keep_rows]
+        pruned = len(self._lines) - len(kept)
+        self._lines = kept
+        return pruned
+
+
+def _audit_order(line: AuditLine) -> tuple[datetime, str]:
+    return (line.at, line.line_id)
 
 
 class MemoryPlacementStore:

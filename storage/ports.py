@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from flora.messages.audit import AuditCursor, AuditLine
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.ids import GuildId, UserId
 from flora.messages.kv import KvEntry, KvPage, KvStoreInfo, KvUsage, KvValue
@@ -75,14 +76,16 @@ class DeploymentStore(Protocol):
     async def summaries(self) -> Sequence[DeploymentSummary]:
         """All stored deployments in the store's own order, without code."""
 
-    async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
-        """Adds the revision and makes the deployment the guild's current one: both or neither.
+    async def record_success(
+        self, deployment: Deployment, revision: Revision, audit: AuditLine | None = None
+    ) -> Recorded:
+        """Adds the revision (and the audit line) and makes the deployment the guild's current one: all or nothing.
 
         The revision's time is later than that of every stored revision of the guild, also when the clock went back.
         """
 
-    async def record_failure(self, revision: Revision) -> Revision:
-        """Adds a failed revision and gives it back with its time; the current deployment stays."""
+    async def record_failure(self, revision: Revision, audit: AuditLine | None = None) -> Revision:
+        """Adds a failed revision (and the audit line) and gives it back with its time; the current deployment stays."""
 
     async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:
         """The newest successful revision, or None."""
@@ -110,6 +113,21 @@ class PlacementStore(Protocol):
 
     async def delete(self, guild_id: GuildId) -> None:
         """Forgets a guild's placement; one without is fine."""
+
+
+class AuditLog(Protocol):
+    """Who changed what. Used by the deployer only; everybody else has a `flora.actors.audit_trail.AuditTrail`."""
+
+    async def record(self, lines: Sequence[AuditLine]) -> None:
+        """Adds lines, all or none; those that are there already are left alone."""
+
+    async def page(
+        self, limit: int, before: AuditCursor | None = None, guild_id: GuildId | None = None
+    ) -> Sequence[AuditLine]:
+        """Up to `limit` lines strictly older than `before`, newest first; of one guild where one is given."""
+
+    async def prune(self, older_than: datetime | None, keep_rows: int | None) -> int:
+        """Deletes what is older, and all but the newest `keep_rows`; None: no such limit. Returns how many went."""
 
 
 class TokenStore(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flora.http.routes import auth, deployments, guilds, health, logs, metrics, workers
+from flora.http.routes import audit, auth, deployments, guilds, health, logs, metrics, workers
 
 TABLES = (
     health.ROUTES,
@@ -12,4 +12,5 @@ TABLES = (
     workers.ROUTES,
     logs.ROUTES,
     metrics.ROUTES,
+    audit.ROUTES,
 )

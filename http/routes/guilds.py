@@ -9,12 +9,14 @@ from flora.http.deps import DEPS, TRACE
 from flora.http.errors import UnprocessableBody
 from flora.http.render import json_response
 from flora.http.routing import Access, Route, guild_id_of
+from flora.messages.deployment import DeployActor
 from flora.messages.ids import ReqId
 from flora.messages.placement import DescribeGuild, DescribeGuilds, PlaceGuild, Placement
 
 PLACE_LIMIT_S = 90.0
 """A dedicated worker is started and the script loaded there, by limits of their own that are shorter."""
 
+OPERATOR = DeployActor(kind="operator")
 CHOICES = (Placement.SHARED, Placement.DEDICATED)  # the third one is not for people to choose
 
 
@@ -40,7 +42,10 @@ async def place_guild(request: web.Request) -> web.Response:
         listed = " or ".join(CHOICES)
         raise UnprocessableBody(f"`placement` must be {listed}", field="placement")
     message = PlaceGuild(req_id=ReqId(""), trace=request[TRACE], guild_id=guild_id, placement=Placement(wanted))
-    return json_response(await request.app[DEPS].peers.ask("router", message, PLACE_LIMIT_S))
+    deps = request.app[DEPS]
+    status = await deps.peers.ask("router", message, PLACE_LIMIT_S)
+    deps.audit.record(guild_id, OPERATOR, "guild.place", wanted)
+    return json_response(status)
 
 
 ROUTES = (

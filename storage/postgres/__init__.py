@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flora.storage.postgres.audit import PostgresAuditLog
 from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
 from flora.storage.postgres.kv import PostgresKv
@@ -11,6 +12,7 @@ from flora.storage.postgres.tokens import PostgresTokenStore, create_token
 
 __all__ = [
     "Database",
+    "PostgresAuditLog",
     "PostgresDeploymentStore",
     "PostgresKv",
     "PostgresPlacementStore",

@@ -45,6 +45,10 @@ class Transaction:
         cursor = await self._connection.execute(QUERIES[query], params)
         return await cursor.fetchone()
 
+    async def execute(self, query: str, params: Params) -> None:
+        """Runs a named query that returns no rows."""
+        await self._connection.execute(QUERIES[query], params)
+
 
 class Database:
     """Named queries on pooled connections.

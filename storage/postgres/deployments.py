@@ -9,10 +9,12 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from flora.messages.audit import AuditLine
 from flora.messages.deployment import ChangeSummary, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.errors import BugError
 from flora.messages.ids import GuildId
 from flora.storage.ports import DeploymentSummary, Recorded, RevisionCursor
+from flora.storage.postgres.audit import record_with
 from flora.storage.postgres.database import Database, Row
 
 
@@ -31,7 +33,9 @@ class PostgresDeploymentStore:
         rows = await self._database.fetch_all("deployment_summaries", {}, "listing the deployments")
         return [DeploymentSummary(**row) for row in rows]
 
-    async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
+    async def record_success(
+        self, deployment: Deployment, revision: Revision, audit: AuditLine | None = None
+    ) -> Recorded:
         action = f"storing the deployment of guild {deployment.guild_id}"
         async with self._database.transaction(action) as transaction:
             stamped = await transaction.fetch_one("insert_revision", _revision_params(revision))
@@ -46,12 +50,16 @@ class PostgresDeploymentStore:
                     "deployed_at": _present(stamped)["deployed_at"],
                 },
             )
+            if audit is not None:
+                await record_with(transaction, audit)
         return Recorded(**_present(stored))
 
-    async def record_failure(self, revision: Revision) -> Revision:
+    async def record_failure(self, revision: Revision, audit: AuditLine | None = None) -> Revision:
         action = f"storing a failed deployment of guild {revision.guild_id}"
         async with self._database.transaction(action) as transaction:
             stamped = _present(await transaction.fetch_one("insert_revision", _revision_params(revision)))
+            if audit is not None:
+                await record_with(transaction, audit)
         return replace(revision, deployed_at=stamped["deployed_at"])
 
     async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:

@@ -236,3 +236,33 @@ VALUES (%(store_id)s, %(key)s, %(value)s, %(is_json)s, %(expiration)s, %(metadat
 -- :name kv_count_store
 UPDATE kv_stores SET updated_at = now(), key_count = %(key_count)s, counted_bytes = %(counted_bytes)s
 WHERE id = %(store_id)s;
+
+-- :name insert_audit_line
+INSERT INTO audit_log (id, at, guild_id, actor_type, actor_user_id, actor_username, action, target, details)
+VALUES (
+    %(id)s, %(at)s, %(guild_id)s, %(actor_type)s, %(actor_user_id)s, %(actor_username)s, %(action)s, %(target)s,
+    %(details)s
+)
+ON CONFLICT (id) DO NOTHING;
+
+-- :name audit_page
+SELECT id, at, guild_id, actor_type, actor_user_id, actor_username, action, target, details
+FROM audit_log
+WHERE (%(guild_id)s::text IS NULL OR guild_id = %(guild_id)s)
+    AND (%(before_id)s::uuid IS NULL OR (at, id) < (%(before_at)s::timestamptz, %(before_id)s::uuid))
+ORDER BY at DESC, id DESC
+LIMIT %(limit)s;
+
+-- The row after the last one to be kept, and all below it, go; without one the comparison is null and nothing goes.
+-- :name prune_audit
+WITH surplus AS (
+    SELECT at, id FROM audit_log
+    WHERE %(keep_rows)s::bigint IS NOT NULL
+    ORDER BY at DESC, id DESC
+    OFFSET coalesce(%(keep_rows)s::bigint, 0) LIMIT 1
+), gone AS (
+    DELETE FROM audit_log
+    WHERE at < %(older_than)s::timestamptz OR (at, id) <= (SELECT at, id FROM surplus)
+    RETURNING 1
+)
+SELECT count(*) AS pruned FROM gone;

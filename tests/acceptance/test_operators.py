@@ -26,7 +26,7 @@ def _metrics(flora) -> str:
         return response.read().decode()
 
 
-def test_given_a_guild_when_it_is_placed_alone_and_back_then_status_workers_and_metrics_show_it(flora):
+def test_given_a_guild_when_it_is_placed_alone_and_back_then_status_workers_metrics_and_audit_show_it(flora, wait_for):
     guild = flora.new_guild()
     guild.deploy(ECHO)
     assert guild.ask("one") == "echo one"
@@ -52,6 +52,14 @@ def test_given_a_guild_when_it_is_placed_alone_and_back_then_status_workers_and_
     assert f'flora_worker_up{{worker="{alone["worker"]}"}} 1\n' in metrics
     assert back["placement"] == "shared"
     assert guild.ask_until_answered("three", within_s=10) == "echo three"
+
+    def told() -> list[tuple[str, str]]:
+        lines = _json(flora, "audit", "--guild", guild.id)["lines"]
+        return [(line["action"], line["actor"]["actor_type"]) for line in reversed(lines)]
+
+    # The deploy's line is stored with it; those of the front-end follow a moment later.
+    placed_twice = [("guild.place", "operator")] * 2
+    wait_for(lambda: told()[-3:] == [("deploy.create", "token"), *placed_twice], 10, f"the audit log says {told()}")
 
 
 def test_given_a_running_flora_then_status_sums_up_and_knows_every_guild(flora):

@@ -10,6 +10,7 @@ import pytest
 from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
 from flora.actors.guild_scripts import MAX_WAITING_PER_GUILD, STORE_TRIES
+from flora.messages.audit import AuditLine
 from flora.messages.deployment import Compiled, Deploy, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.errors import (
     BundleFailed,
@@ -23,7 +24,7 @@ from flora.messages.errors import (
     Unavailable,
 )
 from flora.messages.ids import GuildId, ReqId
-from flora.storage.memory import MemoryDeploymentStore
+from flora.storage.memory import MemoryAuditLog, MemoryDeploymentStore
 from flora.storage.ports import Recorded
 
 G = GuildId("1")
@@ -80,16 +81,19 @@ class FailingStore(MemoryDeploymentStore):
     """Fails as told, before or after it did what was asked."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self.audit = MemoryAuditLog()
+        super().__init__(audit=self.audit)
         self.record_error: FloraError | None = None
         self.commit_anyway = False
         self.read_errors: list[FloraError] = []
 
-    async def record_success(self, deployment: Deployment, revision: Revision) -> Recorded:
+    async def record_success(
+        self, deployment: Deployment, revision: Revision, audit: AuditLine | None = None
+    ) -> Recorded:
         if self.record_error is None:
-            return await super().record_success(deployment, revision)
+            return await super().record_success(deployment, revision, audit)
         if self.commit_anyway:
-            await super().record_success(deployment, revision)
+            await super().record_success(deployment, revision, audit)
         raise self.record_error
 
     async def revision(self, guild_id: GuildId, revision_id: str, *, include_bundle: bool = False) -> Revision | None:
@@ -149,6 +153,23 @@ async def settle(service: DeployService) -> None:
 
 
 # Deploying
+
+
+async def test_given_deploys_then_each_attempt_is_in_the_audit_log_by_its_revision(
+    service: DeployService, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    with pytest.raises(LoadFailed):
+        await service.deploy(a_deploy("throws"))
+
+    failed, created = await store.audit.page(10)
+    assert [(line.action, line.guild_id, line.actor.username) for line in (created, failed)] == [
+        ("deploy.create", G, "ann"),
+        ("deploy.fail", G, "ann"),
+    ]
+    assert [failed.target, created.target] == [known.revision_id for known in await store.history(G, 10)]
+    assert created.details == {"entry": "src/main.ts", "source": "cli"}
+    assert failed.details["error"] == "LOAD_FAILED"
 
 
 async def test_given_a_first_deploy_then_it_runs_and_is_stored(
@@ -617,11 +638,13 @@ async def test_given_a_worker_that_dies_between_load_and_store_then_the_new_scri
     reloading: list[asyncio.Task[Any]] = []
     record = store.record_success
 
-    async def record_while_the_worker_dies(deployment: Deployment, revision: Revision) -> Recorded:
+    async def record_while_the_worker_dies(
+        deployment: Deployment, revision: Revision, audit: AuditLine | None = None
+    ) -> Recorded:
         host.running.clear()
         reloading.append(asyncio.create_task(service.reload([G])))
         await asyncio.sleep(0)
-        return await record(deployment, revision)
+        return await record(deployment, revision, audit)
 
     monkeypatch.setattr(store, "record_success", record_while_the_worker_dies)
 

@@ -16,10 +16,17 @@ from flora.messages.deployment import ChangeSummary, DeployActor, Deployment, Re
 from flora.messages.ids import GuildId, UserId
 from flora.storage.embedded.supervisor import ServiceSupervisor
 from flora.storage.kv import Durability, KvFiles, KvLimits, MemoryKv
-from flora.storage.memory import MemoryCache, MemoryDeploymentStore, MemoryPlacementStore, MemoryTokenStore
-from flora.storage.ports import Cache, DeploymentStore, KvGuild, PlacementStore, TokenStore
+from flora.storage.memory import (
+    MemoryAuditLog,
+    MemoryCache,
+    MemoryDeploymentStore,
+    MemoryPlacementStore,
+    MemoryTokenStore,
+)
+from flora.storage.ports import AuditLog, Cache, DeploymentStore, KvGuild, PlacementStore, TokenStore
 from flora.storage.postgres import (
     Database,
+    PostgresAuditLog,
     PostgresDeploymentStore,
     PostgresKv,
     PostgresPlacementStore,
@@ -69,6 +76,15 @@ async def placements(request: pytest.FixtureRequest) -> AsyncIterator[PlacementS
         return
     async for database in _database(request):
         yield PostgresPlacementStore(database)
+
+
+@pytest.fixture(params=MEMORY_AND_POSTGRES)
+async def audit_log(request: pytest.FixtureRequest) -> AsyncIterator[AuditLog]:
+    if request.param == "memory":
+        yield MemoryAuditLog()
+        return
+    async for database in _database(request):
+        yield PostgresAuditLog(database)
 
 
 @pytest.fixture(params=MEMORY_AND_VALKEY)

@@ -70,6 +70,16 @@ class FakeTokens:
         return UserId(USER) if plaintext == TOKEN else None
 
 
+class FakeAudit:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[Any, ...]] = []
+
+    def record(self, *line: Any) -> None:
+        self.told.append(line)
+
+
 def grant_own_guild(request: CheckGuildAccess) -> None:
     if request.guild_id != GUILD:
         raise Forbidden("Admin permission required")
@@ -85,6 +95,7 @@ class Host:
     server: ApiServer
     listening: Listening
     session: ClientSession
+    audit: FakeAudit
     streams: list[ClientResponse] = field(default_factory=list)
 
     @property
@@ -127,7 +138,7 @@ async def make_host() -> AsyncIterator[HostFactory]:
 
         async def make(limits: HttpLimits | None = None, operator_secret: str | None = OPERATOR_SECRET) -> Host:
             limits = limits or HttpLimits()
-            system, tokens = FakeSystem(), FakeTokens()
+            system, tokens, audit = FakeSystem(), FakeTokens(), FakeAudit()
             system.answers[CheckGuildAccess] = grant_own_guild
             system.answers[DescribeMember] = lambda _: {"username": "ada"}
             peers = PeerBook(system, PEERS)
@@ -136,6 +147,7 @@ async def make_host() -> AsyncIterator[HostFactory]:
                 identity=(BearerTokens(tokens),),
                 access=GuildAccess(peers, limits),
                 log_streams=LogStreams(peers, limits),
+                audit=audit,
                 operator_secret=operator_secret,
                 limits=limits,
             )
@@ -143,7 +155,7 @@ async def make_host() -> AsyncIterator[HostFactory]:
             listening = await server.start("127.0.0.1", 0)
             stack.push_async_callback(server.stop)
             session = await stack.enter_async_context(ClientSession())
-            host = Host(system, tokens, deps, server, listening, session)
+            host = Host(system, tokens, deps, server, listening, session, audit)
             stack.callback(host.close_streams)
             return host
 

@@ -23,6 +23,13 @@ class NoBridge:
         raise AssertionError("the home page tells nobody")
 
 
+class NoAudit:
+    """Nothing is changed by looking."""
+
+    def record(self, *line):
+        raise AssertionError("the home page changes nothing")
+
+
 def deps(simulator_url: str | None) -> Deps:
     peers, limits = PeerBook(NoBridge(), Peers()), HttpLimits()
     return Deps(
@@ -30,6 +37,7 @@ def deps(simulator_url: str | None) -> Deps:
         identity=(),
         access=GuildAccess(peers, limits),
         log_streams=LogStreams(peers, limits),
+        audit=NoAudit(),
         simulator_url=simulator_url,
     )
 

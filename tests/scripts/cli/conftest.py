@@ -56,6 +56,12 @@ class FakeTokens:
         return UserId("77") if plaintext == TOKEN else None
 
 
+class NoAudit:
+    """Nobody reads it here."""
+
+    def record(self, *line: Any) -> None: ...
+
+
 @dataclass
 class Api:
     """A running API."""
@@ -82,6 +88,7 @@ async def start_api(system: FakeSystem, port: int = 0) -> Api:
         identity=(BearerTokens(FakeTokens()),),
         access=GuildAccess(peers),
         log_streams=LogStreams(peers),
+        audit=NoAudit(),
         operator_secret="operator-secret-for-tests",
     )
     server = ApiServer(deps)

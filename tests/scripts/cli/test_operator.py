@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from flora.messages.audit import AuditLine, ReadAudit
+from flora.messages.deployment import DeployActor
+from flora.messages.ids import GuildId
 from flora.messages.lifecycle import DescribeSystem, SystemStage
 from flora.messages.placement import DescribeGuild, DescribeGuilds, DescribeWorkers, PlaceGuild
 from flora.scripts.cli.output import duration
@@ -140,3 +144,25 @@ async def test_given_the_folder_where_flora_runs_then_its_secret_is_found_and_el
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.service
+async def test_given_the_operators_secret_then_the_audit_log_is_listed_and_says_how_to_go_on(
+    flora: Any, api: Any
+) -> None:
+    line = AuditLine(
+        line_id="00000000-0000-4000-8000-000000000001", at=datetime(2026, 1, 2, tzinfo=UTC), guild_id=GuildId("1000"),
+        actor=DeployActor(kind="token", user_id="77", username="a\x1bb"), action="deploy.create", target="r-1",
+        details={"entry": "main.ts", "error": None},
+    )  # fmt: skip
+    api.system.answers[ReadAudit] = lambda request: (line,) if request.before is None else ()
+    secret = {"FLORA_OPERATOR_SECRET": SECRET}
+
+    first = await flora.run("audit", "--guild", "1000", "--limit", "1", "--api", api.url, **secret)
+    cursor = first.err.split("--cursor ")[1].strip()
+    last = await flora.run("audit", "--cursor", cursor, "--api", api.url, **secret)
+
+    assert first.code == 0, first.err
+    assert "1000                 a\\x1bb" in first.out
+    assert first.out.rstrip().endswith("deploy.create    r-1  entry=main.ts")
+    assert (last.out, last.err) == ("Nothing was changed.\n", "")
