@@ -8,7 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,6 +21,7 @@ from psycopg import sql
 from flora.messages.errors import FloraError
 from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.supervisor import ServiceSupervisor
+from flora.storage.postgres import migrate
 
 POLL_EVERY_S = 0.01
 ORPHAN_GRACE_S = 5.0
@@ -99,23 +100,58 @@ def embedded_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
     except FloraError as exc:
         folder.close()
         missing(f"the embedded servers do not run here: {exc}")
+    _waive_durability(supervisor)
     yield supervisor
     supervisor.stop()
     folder.close()
 
 
+def _waive_durability(services: ServiceSupervisor) -> None:
+    """Tests that pull the plug have servers of their own; on this one, waiting for the disk is most of a test's time."""
+    for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        _as_admin(services, sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+    _as_admin(services, sql.SQL("SELECT pg_reload_conf()"))
+
+
+def _as_admin(services: ServiceSupervisor, statement: sql.Composable) -> None:
+    assert services.admin_url is not None
+    with psycopg.connect(services.admin_url, autocommit=True) as admin:
+        admin.execute(statement)
+
+
+@contextmanager
+def _new_database(services: ServiceSupervisor) -> Iterator[str]:
+    assert services.database_url is not None
+    name = f"test_{uuid.uuid4().hex}"
+    _as_admin(services, sql.SQL("CREATE DATABASE {} OWNER flora").format(sql.Identifier(name)))
+    yield _with_database(services.database_url, name)
+    _as_admin(services, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @pytest.fixture
 def postgres_url(embedded_services: ServiceSupervisor) -> Iterator[str]:
     """A fresh, empty database of this test's own."""
-    admin_url, url = embedded_services.admin_url, embedded_services.database_url
-    assert admin_url is not None
-    assert url is not None
-    name = f"test_{uuid.uuid4().hex}"
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER flora").format(sql.Identifier(name)))
-    yield _with_database(url, name)
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    with _new_database(embedded_services) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _shared_database(embedded_services: ServiceSupervisor) -> Iterator[str]:
+    with _new_database(embedded_services) as url:
+        migrate(url)
+        yield url
+
+
+@pytest.fixture
+def tables_url(_shared_database: str) -> str:
+    """A migrated database whose tables are empty; for tests that change rows only, because the next one gets the same."""
+    with psycopg.connect(_shared_database) as connection:
+        found = connection.execute(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'flora_migrations'"
+        ).fetchall()
+        names = sql.SQL(", ").join(sql.Identifier(name) for (name,) in found)
+        connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
+    return _shared_database
 
 
 @pytest.fixture

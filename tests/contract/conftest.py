@@ -8,13 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
 from flora.messages.deployment import ChangeSummary, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.ids import GuildId, UserId
-from flora.storage.embedded.supervisor import ServiceSupervisor
 from flora.storage.kv import Durability, KvFiles, KvLimits, MemoryKv
 from flora.storage.memory import (
     MemoryAuditLog,
@@ -31,7 +28,6 @@ from flora.storage.postgres import (
     PostgresKv,
     PostgresPlacementStore,
     PostgresTokenStore,
-    migrate,
 )
 from flora.storage.redis import DegradingCache, GuardedCache, RedisCache, make_client
 
@@ -43,9 +39,7 @@ MakePair = Callable[..., tuple[Deployment, Revision]]
 
 
 async def _database(request: pytest.FixtureRequest) -> AsyncIterator[Database]:
-    url = request.getfixturevalue("postgres_url")
-    migrate(url)
-    database = Database(url)
+    database = Database(request.getfixturevalue("tables_url"))
     await database.open()
     yield database
     await database.close()
@@ -144,33 +138,12 @@ def kv_clock() -> ManualClock:
     return ManualClock()
 
 
-@pytest.fixture(scope="session")
-def kv_database_url(embedded_services: ServiceSupervisor) -> Iterator[str]:
-    """One database for all tests of the key-value stores: making one takes longer than such a test."""
-    admin_url, url = embedded_services.admin_url, embedded_services.database_url
-    assert admin_url is not None
-    assert url is not None
-    name = f"test_kv_{uuid.uuid4().hex}"
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE DATABASE {} OWNER flora").format(sql.Identifier(name)))
-    head, _, tail = url.partition("@/flora?")
-    own_url = f"{head}@/{name}?{tail}"
-    migrate(own_url)
-    yield own_url
-    with psycopg.connect(admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
 @pytest.fixture(params=KV_BACKENDS)
 def open_kv(request: pytest.FixtureRequest, tmp_path: Path, kv_clock: ManualClock) -> Iterator[OpenKv]:
     """Opens a guild's stores: `open_kv("1", max_store_bytes=…)`. Opened again, they have what they had, but in memory."""
     with ExitStack() as stack:
         backend = request.param
-        url = ""
-        if backend == "postgres":
-            url = request.getfixturevalue("kv_database_url")
-            with psycopg.connect(url, autocommit=True) as connection:
-                connection.execute("DELETE FROM kv_stores")
+        url = request.getfixturevalue("tables_url") if backend == "postgres" else ""
 
         def make(guild: str = "1", **changes: Any) -> KvGuild:
             limits = KvLimits(**({"writes_per_minute": 0} | changes))
