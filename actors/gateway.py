@@ -168,8 +168,10 @@ class Gateway(FloraActor):
 
     def on_inbox(self, item: object) -> None:
         match item:
-            case _EventsWaiting() | ResultsWaiting():
+            case _EventsWaiting():
                 pass  # `flush` follows
+            case ResultsWaiting():
+                self._calls.results_are_due()
             case _ToRuntime():
                 self.tell(self.peers.runtime, item.message)
             case _Guild():

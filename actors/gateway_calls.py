@@ -14,7 +14,12 @@ from flora.messages.gateway import RestFrame, RestResultsFrame
 
 BUSY_CALLS = 64
 """So many REST calls unfinished are a queue: a result that waits a little for others is no later for that."""
-BUSY_HOLD_S = 0.008
+HOLD_S_PER_CALL, MAX_HOLD_S = 0.000_125, 0.02
+
+
+def hold_s(unfinished: int) -> float:
+    """How long a result waits for company, in seconds; 0: not at all."""
+    return min(MAX_HOLD_S, unfinished * HOLD_S_PER_CALL) if unfinished >= BUSY_CALLS else 0.0
 
 
 class ResultsWaiting:
@@ -76,19 +81,25 @@ class WorkerCalls:
         if not self._posted:
             self._posted = True
             bridge = self._shell.bridge
-            if self._executor().unfinished < BUSY_CALLS:
-                bridge.post(RESULTS_WAITING)
+            wait_s = hold_s(self._executor().unfinished)
+            if wait_s:
+                bridge.loop.call_later(wait_s, bridge.post, RESULTS_WAITING)
             else:
-                bridge.loop.call_later(BUSY_HOLD_S, bridge.post, RESULTS_WAITING)
+                bridge.post(RESULTS_WAITING)
 
-    def flush(self) -> None:
-        """Sends the results there are."""
+    def results_are_due(self) -> None:
+        """Takes the results there are; `flush` sends them."""
         self._posted = False  # first: a result that ends from here on posts again
         while self._results:
             origin, result = self._results.popleft()
             end = self._workers.get(origin)
             if end is not None:
                 end.link.offer(result)
+
+    def flush(self) -> None:
+        """Sends what the links have to say; results that will be due in a moment take the acknowledgements with them."""
+        if self._posted:
+            return
         for end in self._workers.values():
             while (batch := end.link.poll()) is not None:
                 frame = RestResultsFrame(

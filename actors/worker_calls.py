@@ -11,7 +11,7 @@ from flora.actors.link import WINDOW, Batch, Link
 from flora.messages.gateway import RestFrame
 
 BUSY_CALLS = 32  # so many REST calls under way are a queue already
-BUSY_HOLD_S = 0.005
+HOLD_S_PER_CALL, MAX_HOLD_S = 0.000_15, 0.02
 MAX_FRAME_CALLS = 1024
 
 CallResult = tuple[int, bool, str]
@@ -72,7 +72,8 @@ class RestCalls:
         """The frame to send to the gateway now, if any; with many calls under way already they wait a little for company."""
         if len(self._calls) >= BUSY_CALLS and not (self._must_call or self.link.owes_ack):
             if self.link.waiting and not self._timer:
-                self._timer = self._after(BUSY_HOLD_S, self._calls_are_due)
+                hold_s = min(MAX_HOLD_S, len(self._calls) * HOLD_S_PER_CALL)
+                self._timer = self._after(hold_s, self._calls_are_due)
             return None
         batch = self.link.poll(even_empty=bool(self._cancelled))
         if batch is None:

@@ -73,6 +73,10 @@ class Isolate:
         """What the isolate is doing, read from shared memory: allowed in every state, never waits."""
         return self.slot.read()
 
+    def started_seq(self) -> int:
+        """The event that it started last; as `progress`."""
+        return self.slot.started_seq()
+
     def dispatch(self, text: bytes) -> None:
         """Start a round trip: `dispatch(text)`, then `take()`. Its output arrives later as bytes, or as a Fault.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
 
 U64_MAX = (1 << 64) - 1
+SAFE_DIGITS = 19  # a number of so many digits is never over U64_MAX
 _CUSTOM_EMOJI = re.compile(r"<a?:([A-Za-z0-9_]{1,64}):(\d{1,20})>")
 _TOKEN = re.compile(r"(?!\.+$)[A-Za-z0-9_.=+/:~-]{1,1024}")
 _UPPER = re.compile(r"(?<=[a-z0-9])([A-Z])")
@@ -36,6 +38,7 @@ def invalid(field: str, reason: str) -> OpError:
     return OpError(f"{field}: {reason}", "INVALID_INPUT")
 
 
+@lru_cache(maxsize=512)
 def snake(name: str) -> str:
     """`deleteMessageSeconds` → `delete_message_seconds`."""
     return _UPPER.sub(r"_\1", name).lower()
@@ -47,10 +50,12 @@ def snowflake(value: Any, field: str) -> str:
         raise OpError(f"{field}: expected a string")
     if not (value.isascii() and value.isdigit() and len(value) <= 20):
         raise invalid(field, "not a valid id")
+    if len(value) <= SAFE_DIGITS and value[0] != "0":
+        return value
     number = int(value)
     if not 0 < number <= U64_MAX:
         raise invalid(field, "not a valid id")
-    return value if value[0] != "0" else str(number)
+    return str(number)
 
 
 def is_snowflake(value: Any) -> bool:
@@ -92,6 +97,11 @@ class Args:
 
     def has(self, key: str) -> bool:
         return self._value.get(key) is not None
+
+    def given(self, keys: Iterable[str]) -> list[str]:
+        """Those that are there."""
+        value = self._value
+        return [key for key in keys if value.get(key) is not None]
 
     def raw(self, key: str) -> Any:
         return self._value.get(key)

@@ -42,7 +42,7 @@ def message_body(args: Args, fields: Iterable[str]) -> tuple[Json, list[File]]:
     """
     body: Json = {}
     files: list[File] = []
-    wanted = {field for field in fields if args.has(field)}
+    wanted = args.given(fields)
     if "content" in wanted:
         body["content"] = _content(args)
     if "embeds" in wanted:

@@ -54,9 +54,9 @@ class Outbox:
 
     def clear(self) -> None:
         """Everything collected has been said."""
-        for each in (self.done, self.calls, self.fetches, self.cancelled, self.logs, self.unstarted):
-            each.clear()
-        self.counts.clear()
+        for each in (self.done, self.calls, self.fetches, self.cancelled, self.logs, self.unstarted, self.counts):
+            if each:  # most are empty every time
+                each.clear()
         self.handlers_changed = self.rebuilt = False
         self.fetches_taken = 0
         self.lost = self.wedged = None

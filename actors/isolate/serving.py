@@ -250,7 +250,7 @@ class Serving(ABC):
 
     def _started_seq(self) -> int:
         assert self._isolate is not None
-        self._last_started = max(self._last_started, self._isolate.progress().started_seq)
+        self._last_started = max(self._last_started, self._isolate.started_seq())
         return self._last_started
 
     def _terminated(self) -> None:

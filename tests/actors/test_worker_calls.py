@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from flora.actors.worker_calls import BUSY_CALLS, BUSY_HOLD_S, RestCalls
+from flora.actors.worker_calls import BUSY_CALLS, HOLD_S_PER_CALL, MAX_HOLD_S, RestCalls
 from flora.messages.gateway import RestResultsFrame
 
 ONE, OTHER = 1, 2  # isolates
@@ -77,6 +77,14 @@ def test_given_many_calls_under_way_when_one_more_comes_then_it_waits_a_moment_f
     assert calls.poll() is None
 
     ((delay_s, due),) = timers.set
-    assert delay_s == BUSY_HOLD_S
+    assert delay_s == pytest.approx(BUSY_CALLS * HOLD_S_PER_CALL, rel=0.1)
+    assert delay_s < MAX_HOLD_S
     due()
     assert len(calls.poll().calls) == 2
+
+
+def test_given_ever_more_calls_under_way_when_one_more_comes_then_it_waits_longer_but_never_long(calls, timers) -> None:
+    calls.take(ONE, "55", asked(*range(10 * BUSY_CALLS)))
+
+    assert calls.poll() is None
+    assert [delay_s for delay_s, _ in timers.set] == [MAX_HOLD_S]
