@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +18,13 @@ from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
 from flora.http.boot import BootState
 from flora.http.deps import Deps
+from flora.http.discord_oauth import DiscordOAuth, OAuthSettings
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
+from flora.http.login import Login
 from flora.http.peers import PeerBook
 from flora.http.server import ApiServer, Listening
+from flora.http.sessions import SessionCookies, Sessions
 from flora.messages.audit import AuditLine, RecordAudit
 from flora.messages.base import Address, Request
 from flora.messages.errors import BugError, ConfigError, FloraError
@@ -29,6 +33,7 @@ from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
 from flora.messages.settings import Settings
 from flora.storage.postgres import Database, PostgresTokenStore
+from flora.storage.redis import GuardedCache, RedisCache, make_client
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +57,7 @@ class HttpFrontend(FloraActor):
     Receives   LogLines (log book), SystemStage (runtime)
     Sends      Deploy, GetDeployment, ListDeployments, RecordAudit, ReadAudit (deployer); CheckGuildAccess, DescribeMember (gateway);
                ReadLogs, FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
-    State      guild permissions for 30 s, open log streams. Memory only.
+    State      guild permissions for 30 s, open log streams, sessions being renewed. Memory only; sessions are in Redis.
     Supervises nothing. Restarted by Runtime; requests under way are cut off, log readers come back by themselves.
     Fails      port taken → CONFIG_ERROR at start; a peer that is being restarted → 503 with Retry-After.
     """
@@ -67,6 +72,7 @@ class HttpFrontend(FloraActor):
         self._boot = BootState()
         self._server: ApiServer | None = None
         self._database: Database | None = None
+        self._closing: list[Callable[[], Awaitable[object]]] = []
 
     def on_start(self, msg: Start) -> Any:
         self._peer_book = PeerBook(self.bridge, msg.peers)
@@ -82,14 +88,19 @@ class HttpFrontend(FloraActor):
         self._database = Database(
             settings.database.url, max_connections=min(MAX_CONNECTIONS, settings.database.max_connections)
         )
+        login = self._make_login(settings)
+        tokens = BearerTokens(PostgresTokenStore(self._database))
         deps = Deps(
             peers=self._peer_book,
-            identity=(BearerTokens(PostgresTokenStore(self._database)),),
+            identity=(tokens,) if login is None else (SessionCookies(login.sessions), tokens),
             access=GuildAccess(self._peer_book, limits),
             log_streams=self._streams,
             audit=self._audit,
             boot=self._boot,
             operator_secret=settings.api.operator_secret,
+            login=login,
+            redirect_uri=settings.discord.redirect_uri,
+            cookie_secure=settings.api.cookie_secure,
             simulator_url=settings.discord.api_base.removesuffix("/api/v10") if settings.discord.simulated else None,
             limits=limits,
         )
@@ -100,6 +111,25 @@ class HttpFrontend(FloraActor):
 
     async def _store_audit(self, lines: tuple[AuditLine, ...]) -> None:
         await self._peer_book.ask("deployer", RecordAudit(req_id=ReqId(""), lines=lines), AUDIT_LIMIT_S)
+
+    def _make_login(self, settings: Settings) -> Login | None:
+        """The way in for browsers. Redis and Discord may be away: they are asked when somebody comes."""
+        if settings.cache.url is None:
+            return None
+        client = make_client(settings.cache.url, settings.cache.pool_size)
+        cache = GuardedCache(RedisCache(client), client.ping)
+        discord = settings.discord
+        oauth = DiscordOAuth(
+            OAuthSettings(
+                client_id=discord.client_id,
+                client_secret=discord.client_secret,
+                api_base=discord.api_base,
+                authorize_url=discord.authorize_url,
+            )
+        )
+        sessions = Sessions(cache, oauth, secret=settings.api.secret, ttl_s=settings.api.cookie_ttl_secs)
+        self._closing += [sessions.close, oauth.close, cache.close, client.aclose]
+        return Login(cache, sessions, oauth)
 
     def on_peers(self, peers: Peers) -> None:
         self.bridge.call(self._change_peers, peers)
@@ -146,5 +176,7 @@ class HttpFrontend(FloraActor):
         if self._server is not None:
             await self._server.stop()
             await self._audit.written(AUDIT_LAST_S)
+        for close in self._closing:
+            await close()
         if self._database is not None:
             await self._database.close()

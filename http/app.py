@@ -4,6 +4,9 @@ app          this file: puts the pieces together            server        the li
 routing      what a route is; limit, identity, permission   routes/       one file per resource, each with its table
 middleware   request ids, errors, compression, access log   errors        error code → status and text
 auth         who is calling                                 access        may they administer the guild
+login        in and out with Discord                        discord_oauth what Discord is asked for that
+sessions     who is logged in                               session_record  tokens and records of sessions
+throttle     how often something may be done                pages         errors for people with a browser
 body, query  reading what was sent                          render        writing JSON
 log_streams  live log lines to many readers                 peers, ports  the way to the actors
 limits       every limit, with its reason                   lifecycle     draining

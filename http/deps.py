@@ -12,6 +12,7 @@ from flora.http.auth import Identity, IdentityResolver
 from flora.http.boot import BootState
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
+from flora.http.login import Login
 from flora.http.peers import PeerBook
 from flora.http.ports import AuditTrail
 from flora.messages.base import TraceContext
@@ -28,6 +29,9 @@ class Deps:
     audit: AuditTrail
     boot: BootState = field(default_factory=BootState)
     operator_secret: str | None = field(default=None, repr=False)
+    login: Login | None = None  # None: nobody can log in with a browser
+    redirect_uri: str = ""  # where Discord sends people back; empty: to the host they came from
+    cookie_secure: bool = False
     simulator_url: str | None = None  # page of the simulated Discord
     limits: HttpLimits = field(default_factory=HttpLimits)
 

@@ -14,10 +14,11 @@ from typing import Any
 
 from aiohttp import web
 
-from flora.http.auth import authenticate, check_operator, is_operator
+from flora.http.auth import Identity, authenticate, check_operator, check_same_site, is_operator
 from flora.http.deps import DEPS, IDENTITY
 from flora.http.errors import RequestTimedOut
-from flora.messages.errors import BadRequest
+from flora.http.sessions import SESSION_COOKIE, SessionCookies
+from flora.messages.errors import BadRequest, Unauthorized
 from flora.messages.ids import GuildId
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,6 +30,7 @@ class Access(enum.Enum):
 
     ANYBODY = enum.auto()
     USER = enum.auto()  # a session or an API token
+    SESSION = enum.auto()  # somebody who logged in with a browser
     GUILD_ADMIN = enum.auto()  # one that may administer the guild in the path
     OPERATOR = enum.auto()  # the bearer of api.operator_secret
     GUILD_ADMIN_OR_OPERATOR = enum.auto()
@@ -107,11 +109,26 @@ async def _admit(request: web.Request, access: Access) -> None:
         access = Access.ANYBODY if is_operator(request, deps.operator_secret) else Access.GUILD_ADMIN
     if access is Access.OPERATOR:
         check_operator(request, deps.operator_secret)
+    if access is Access.SESSION:
+        deps.boot.check_storage()
+        request[IDENTITY] = await _session_of(request)
     if access in {Access.USER, Access.GUILD_ADMIN}:
         deps.boot.check_storage()
         request[IDENTITY] = await authenticate(request, deps.identity)
+    if IDENTITY in request and request[IDENTITY].kind == "session":
+        check_same_site(request, deps.redirect_uri)
     if access is Access.GUILD_ADMIN:
         await deps.access.check(request[IDENTITY], guild_id_of(request))
+
+
+async def _session_of(request: web.Request) -> Identity:
+    if SESSION_COOKIE not in request.cookies:
+        raise Unauthorized("Login required")
+    login = request.app[DEPS].login
+    identity = None if login is None else await SessionCookies(login.sessions).resolve(request)
+    if identity is None:
+        raise Unauthorized("Session expired")
+    return identity
 
 
 async def _expect_later(request: web.Request) -> None:

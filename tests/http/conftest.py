@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from aiohttp import ClientResponse, ClientSession
+from aiohttp import ClientResponse, ClientSession, CookieJar
+from yarl import URL
 
 from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
 from flora.http.deps import Deps
+from flora.http.discord_oauth import DiscordOAuth, OAuthSettings
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
+from flora.http.login import Login
 from flora.http.peers import PeerBook
 from flora.http.server import ApiServer, Listening
+from flora.http.sessions import SessionCookies, Sessions
+from flora.http.simulator import RunningSimulator, SimulatorConfig
 from flora.messages.base import Address, Message, Request
 from flora.messages.errors import Forbidden, TimedOut
 from flora.messages.gateway import CheckGuildAccess, DescribeMember
 from flora.messages.ids import UserId
 from flora.messages.lifecycle import Peers
+from flora.storage.ports import Cache
+from flora.storage.redis import RedisCache, make_client
 
 GUILD = "1000"
 USER = "77"
@@ -136,7 +145,12 @@ HostFactory = Callable[..., Awaitable[Host]]
 async def make_host() -> AsyncIterator[HostFactory]:
     async with AsyncExitStack() as stack:
 
-        async def make(limits: HttpLimits | None = None, operator_secret: str | None = OPERATOR_SECRET) -> Host:
+        async def make(
+            limits: HttpLimits | None = None,
+            operator_secret: str | None = OPERATOR_SECRET,
+            login: Login | None = None,
+            **more: Any,
+        ) -> Host:
             limits = limits or HttpLimits()
             system, tokens, audit = FakeSystem(), FakeTokens(), FakeAudit()
             system.answers[CheckGuildAccess] = grant_own_guild
@@ -144,17 +158,19 @@ async def make_host() -> AsyncIterator[HostFactory]:
             peers = PeerBook(system, PEERS)
             deps = Deps(
                 peers=peers,
-                identity=(BearerTokens(tokens),),
+                identity=(*([SessionCookies(login.sessions)] if login else []), BearerTokens(tokens)),
                 access=GuildAccess(peers, limits),
                 log_streams=LogStreams(peers, limits),
                 audit=audit,
                 operator_secret=operator_secret,
                 limits=limits,
+                login=login,
+                **more,
             )
             server = ApiServer(deps)
             listening = await server.start("127.0.0.1", 0)
             stack.push_async_callback(server.stop)
-            session = await stack.enter_async_context(ClientSession())
+            session = await stack.enter_async_context(ClientSession(cookie_jar=CookieJar(unsafe=True)))
             host = Host(system, tokens, deps, server, listening, session, audit)
             stack.callback(host.close_streams)
             return host
@@ -165,3 +181,96 @@ async def make_host() -> AsyncIterator[HostFactory]:
 @pytest.fixture
 async def host(make_host: HostFactory) -> Host:
     return await make_host()
+
+
+API_SECRET = "the-secret-that-signs-the-cookies"
+COOKIE_TTL_S = 2_592_000
+
+
+@dataclass
+class Entrance:
+    """A server that people can log in to, with the real cache and the simulated Discord, and a clock of the test's own."""
+
+    host: Host
+    discord: RunningSimulator
+    cache: Cache
+    login: Login
+    oauth: DiscordOAuth
+    clock: list[float]
+
+    @property
+    def user_id(self) -> str:
+        return next(iter(self.discord.simulator.world.guilds.values())).owner_id
+
+    async def go(self, path: str, **more: Any) -> ClientResponse:
+        """A browser's request that follows nothing by itself."""
+        return await self.host.get(path, token=None, allow_redirects=False, **more)
+
+    async def to_discord(self, next_path: str = "") -> dict[str, str]:
+        """Begins a login; gives the query with which the browser arrives at Discord."""
+        sent = await self.go("/api/auth/login" + (f"?next={quote(next_path, safe='')}" if next_path else ""))
+        assert sent.status == 303, await sent.text()
+        target = urlsplit(sent.headers["Location"])
+        assert target._replace(query="").geturl() == f"{self.discord.base_url}/oauth2/authorize"
+        return dict(parse_qsl(target.query))
+
+    async def agree(self, query: dict[str, str], user_id: str = "") -> str:
+        """A person picks who they are; gives where Discord sends the browser."""
+        form = {**query, "user_id": user_id or self.user_id}
+        url = f"{self.discord.base_url}/oauth2/authorize"
+        async with self.host.session.post(url, data=form, allow_redirects=False) as sent:
+            assert sent.status == 302, await sent.text()
+            return sent.headers["Location"].removeprefix(self.host.base)
+
+    async def log_in(self, next_path: str = "", user_id: str = "") -> ClientResponse:
+        """The whole way; gives the callback's answer. The client keeps the cookies."""
+        return await self.go(await self.agree(await self.to_discord(next_path), user_id))
+
+    def cookie(self, name: str = "flora_session") -> str | None:
+        found = self.host.session.cookie_jar.filter_cookies(URL(self.host.base)).get(name)
+        return found.value if found else None
+
+    def record_key(self) -> str:
+        cookie = self.cookie()
+        assert cookie
+        return f"session:{cookie.partition('.')[0]}"
+
+
+@pytest.fixture
+async def make_entrance(make_host: HostFactory, valkey_url: str) -> AsyncIterator[Callable[..., Awaitable[Entrance]]]:
+    async with AsyncExitStack() as stack:
+
+        async def make(
+            cache: Cache | None = None,
+            client_secret: str = "",
+            api_base: str = "",
+            call_limit_s: float = 4,
+            **more: Any,
+        ) -> Entrance:
+            discord = await stack.enter_async_context(RunningSimulator(SimulatorConfig(rate_limits=False)))
+            client = make_client(valkey_url)
+            stack.push_async_callback(client.aclose)
+            cache = cache or RedisCache(client)
+            oauth = DiscordOAuth(
+                OAuthSettings(
+                    client_id=discord.config.application_id,
+                    client_secret=client_secret or discord.config.client_secret,
+                    api_base=api_base or discord.api_base,
+                    authorize_url=f"{discord.base_url}/oauth2/authorize",
+                ),
+                call_limit_s,
+            )
+            stack.push_async_callback(oauth.close)
+            clock = [time.time()]
+            sessions = Sessions(cache, oauth, secret=API_SECRET, ttl_s=COOKIE_TTL_S, now=lambda: clock[0])
+            stack.push_async_callback(sessions.close)
+            login = Login(cache, sessions, oauth, more.pop("throttle", None))
+            host = await make_host(login=login, **more)
+            return Entrance(host, discord, cache, login, oauth, clock)
+
+        yield make
+
+
+@pytest.fixture
+async def entrance(make_entrance: Callable[..., Awaitable[Entrance]]) -> Entrance:
+    return await make_entrance()
