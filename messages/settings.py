@@ -104,9 +104,12 @@ class DiscordSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsSettings:
-    """Encryption of guild secrets."""
+    """Encryption of guild secrets, and where they may be sent."""
 
     master_key: bytes = field(default=b"", repr=False)
+    previous_keys: tuple[bytes, ...] = field(default=(), repr=False)  # what they encrypted can still be read
+    allow_any_host: bool = False  # of a secret that names no hosts
+    allow_http: bool = False  # else secrets leave by https only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

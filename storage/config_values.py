@@ -151,6 +151,15 @@ def master_key(value: object) -> bytes:
     raise ValueError("must be 64 hex digits or exactly 32 bytes")
 
 
+def master_keys(value: object) -> tuple[bytes, ...]:
+    """Any number of master keys; a list or a text with commas. A key of 32 bytes that has a comma needs the list."""
+    items = value if isinstance(value, list) else text(value).split(",")
+    try:
+        return tuple(dict.fromkeys(master_key(item) for item in items if str(item).strip()))
+    except ValueError:
+        raise ValueError("must be keys of 64 hex digits or exactly 32 bytes each, with commas between") from None
+
+
 def bot_token(value: object) -> str:
     """A Discord bot token: three parts, the first of which is the bot's id in base64."""
     token = text(value).strip().removeprefix("Bot ").strip()

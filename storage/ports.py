@@ -19,6 +19,7 @@ from flora.messages.deployment import Deployment, Revision
 from flora.messages.ids import GuildId, UserId
 from flora.messages.kv import KvEntry, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.messages.placement import Placement
+from flora.storage.secret_cipher import Sealed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,17 @@ class StoredPlacement:
     placement: Placement
     reason: str
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSecret:
+    """One secret of a guild, encrypted."""
+
+    secret_id: str  # uuid in its usual text form; the same for as long as the name is not deleted
+    guild_id: GuildId
+    name: str
+    sealed: Sealed
+    allowed_hosts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +140,28 @@ class AuditLog(Protocol):
 
     async def prune(self, older_than: datetime | None, keep_rows: int | None) -> int:
         """Deletes what is older, and all but the newest `keep_rows`; None: no such limit. Returns how many went."""
+
+
+class SecretStore(Protocol):
+    """Secrets of guilds, encrypted; it never sees a value. Used by the deployer only."""
+
+    async def next_version(self) -> int:
+        """A number higher than any that was given before, also across restarts."""
+
+    async def of_guild(self, guild_id: GuildId) -> Sequence[StoredSecret]:
+        """A guild's secrets by name, in byte order."""
+
+    async def put(self, guild_id: GuildId, name: str, sealed: Sealed, allowed_hosts: Sequence[str]) -> None:
+        """Adds a secret, or replaces one and keeps its id."""
+
+    async def delete(self, guild_id: GuildId, name: str) -> bool:
+        """True if there was something to delete."""
+
+    async def under_other_keys(self, key_id: str, *, after: str | None, limit: int) -> Sequence[StoredSecret]:
+        """Up to `limit` secrets of any guild that are not encrypted under this key, by id, from after this id on."""
+
+    async def reseal(self, row: StoredSecret, sealed: Sealed) -> bool:
+        """Replaces what is encrypted, unless the row was written or deleted since it was read: then False."""
 
 
 class TokenStore(Protocol):

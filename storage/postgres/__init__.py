@@ -1,4 +1,4 @@
-"""Deployments, tokens and key-value stores on Postgres, its connection pool and its migrations."""
+"""Deployments, secrets, tokens and key-value stores on Postgres, its connection pool and its migrations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flora.storage.postgres.deployments import PostgresDeploymentStore
 from flora.storage.postgres.kv import PostgresKv
 from flora.storage.postgres.migrate import migrate
 from flora.storage.postgres.placements import PostgresPlacementStore
+from flora.storage.postgres.secrets_table import PostgresSecretStore
 from flora.storage.postgres.tokens import PostgresTokenStore, create_token
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "PostgresDeploymentStore",
     "PostgresKv",
     "PostgresPlacementStore",
+    "PostgresSecretStore",
     "PostgresTokenStore",
     "create_token",
     "migrate",

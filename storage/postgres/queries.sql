@@ -266,3 +266,42 @@ WITH surplus AS (
     RETURNING 1
 )
 SELECT count(*) AS pruned FROM gone;
+
+-- :name next_secrets_version
+SELECT nextval('guild_secrets_version') AS version;
+
+-- :name secrets_of_guild
+SELECT id, guild_id, name, ciphertext, nonce, key_id, allowed_hosts
+FROM guild_secrets
+WHERE guild_id = %(guild_id)s
+ORDER BY name COLLATE "C";
+
+-- The row keeps its id: placeholders in running scripts are made from it.
+-- :name upsert_secret
+INSERT INTO guild_secrets (id, guild_id, name, ciphertext, nonce, key_id, allowed_hosts)
+VALUES (%(id)s, %(guild_id)s, %(name)s, %(ciphertext)s, %(nonce)s, %(key_id)s, %(allowed_hosts)s)
+ON CONFLICT (guild_id, name) DO UPDATE SET
+    ciphertext = excluded.ciphertext,
+    nonce = excluded.nonce,
+    key_id = excluded.key_id,
+    allowed_hosts = excluded.allowed_hosts,
+    updated_at = now();
+
+-- :name delete_secret
+DELETE FROM guild_secrets
+WHERE guild_id = %(guild_id)s AND name = %(name)s
+RETURNING id;
+
+-- :name secrets_under_other_keys
+SELECT id, guild_id, name, ciphertext, nonce, key_id, allowed_hosts
+FROM guild_secrets
+WHERE key_id IS DISTINCT FROM %(key_id)s AND (%(after)s::uuid IS NULL OR id > %(after)s::uuid)
+ORDER BY id
+LIMIT %(limit)s;
+
+-- Nothing if it was written meanwhile: every write has a nonce of its own.
+-- :name reseal_secret
+UPDATE guild_secrets
+SET ciphertext = %(ciphertext)s, nonce = %(nonce)s, key_id = %(key_id)s
+WHERE id = %(id)s AND nonce = %(old_nonce)s
+RETURNING id;

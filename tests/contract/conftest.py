@@ -20,13 +20,23 @@ from flora.storage.memory import (
     MemoryPlacementStore,
     MemoryTokenStore,
 )
-from flora.storage.ports import AuditLog, Cache, DeploymentStore, KvGuild, PlacementStore, TokenStore
+from flora.storage.memory_secrets import MemorySecretStore
+from flora.storage.ports import (
+    AuditLog,
+    Cache,
+    DeploymentStore,
+    KvGuild,
+    PlacementStore,
+    SecretStore,
+    TokenStore,
+)
 from flora.storage.postgres import (
     Database,
     PostgresAuditLog,
     PostgresDeploymentStore,
     PostgresKv,
     PostgresPlacementStore,
+    PostgresSecretStore,
     PostgresTokenStore,
 )
 from flora.storage.redis import DegradingCache, GuardedCache, RedisCache, make_client
@@ -79,6 +89,15 @@ async def audit_log(request: pytest.FixtureRequest) -> AsyncIterator[AuditLog]:
         return
     async for database in _database(request):
         yield PostgresAuditLog(database)
+
+
+@pytest.fixture(params=MEMORY_AND_POSTGRES)
+async def secrets(request: pytest.FixtureRequest) -> AsyncIterator[SecretStore]:
+    if request.param == "memory":
+        yield MemorySecretStore()
+        return
+    async for database in _database(request):
+        yield PostgresSecretStore(database)
 
 
 @pytest.fixture(params=MEMORY_AND_VALKEY)

@@ -294,6 +294,22 @@ def test_given_a_damaged_secret_when_loaded_then_it_is_not_replaced(tmp_path: Pa
         keep_secret(tmp_path, "api_secret")
 
 
+def test_given_previous_keys_when_loaded_then_they_are_read_like_the_master_key_and_never_shown(
+    load: Callable[..., Settings],
+) -> None:
+    raw = "0123456789abcdef0123456789ABCDE,"
+    several = load(SECRETS_PREVIOUS_KEYS=f"{'ab' * 32}, {'cd' * 32},{'ab' * 32}").secrets
+    listed = load(toml=f'[secrets]\nprevious_keys = ["{raw}"]\nallow_http = true\n').secrets
+
+    assert several.previous_keys == (b"\xab" * 32, b"\xcd" * 32)
+    assert (several.allow_any_host, several.allow_http) == (False, False)
+    assert (listed.previous_keys, listed.allow_http) == ((raw.encode(),), True)
+    assert repr(several) == "SecretsSettings(allow_any_host=False, allow_http=False)"
+    with pytest.raises(ConfigError, match="SECRETS_PREVIOUS_KEYS") as caught:
+        load(SECRETS_PREVIOUS_KEYS="hunter2")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_given_the_table_of_keys_when_compared_with_the_settings_then_every_field_can_be_set(
     load: Callable[..., Settings],
 ) -> None:
