@@ -23,6 +23,7 @@ from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_loads import Loads
 from flora.actors.router_places import Places
 from flora.actors.router_recovery import RouterRecovery
+from flora.actors.router_secrets import SecretPasser
 from flora.actors.router_state import RouterState
 from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
@@ -43,6 +44,7 @@ from flora.messages.placement import (
     Placement,
     ReadPlacements,
 )
+from flora.messages.secrets import GiveSecrets
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ DRAIN_LOOKS, DRAIN_LOOK_S = 2, 0.05
 class Router(FloraActor):
     """Sends each guild event to the worker that owns the guild.
 
-    Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild (deployer), WorkerExited (runtime),
+    Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
                PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers (front-end)
     Sends      DispatchFrame, LoadIsolate, UnloadIsolate (workers), GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer),
                StartWorker, StopWorker, ReplaceWorker (runtime)
@@ -69,6 +71,7 @@ class Router(FloraActor):
         self._places: Places
         self._wedges: Wedges
         self._views: Views
+        self._secrets: SecretPasser
         self._hold_back = HoldBack()
         self._is_holding = False
         self._gateway: GatewayEnd
@@ -80,6 +83,7 @@ class Router(FloraActor):
         self._places = Places(self, self._state, self._loads)
         self._wedges = Wedges(self, self._state, self._places)
         self._views = Views(self, self._state, self._places)
+        self._secrets = SecretPasser(self, self._state, self._places)
         self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
         self._ask_for_placements(msg.peers)
@@ -283,6 +287,13 @@ class Router(FloraActor):
             self._recovering.later(lambda: self._loads.unload(msg, msg.reply_to or sender))
         else:
             self._loads.unload(msg, msg.reply_to or sender)
+
+    def receiveMsg_GiveSecrets(self, msg: GiveSecrets, sender: Address) -> None:
+        """A guild's secrets have changed."""
+        if self._recovering is not None:
+            self._recovering.later(lambda: self._secrets.give(msg, msg.reply_to or sender))
+        else:
+            self._secrets.give(msg, msg.reply_to or sender)
 
     # Where guilds run
 

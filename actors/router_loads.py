@@ -127,7 +127,12 @@ class Loads:
     def _load(self, msg: LoadGuild, asker: Address, worker: WorkerId, end: WorkerEnd) -> None:
         self._under_way[msg.guild_id] = msg
         request = LoadIsolate(
-            req_id=ReqId(""), guild_id=msg.guild_id, script=msg.script, source_map=msg.source_map, trace=msg.trace
+            req_id=ReqId(""),
+            guild_id=msg.guild_id,
+            script=msg.script,
+            source_map=msg.source_map,
+            secrets=msg.secrets,
+            trace=msg.trace,
         )
         runtime = self._shell.settings.runtime
         limit_s = runtime.load_timeout_s + runtime.boot_timeout_s

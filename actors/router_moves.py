@@ -138,6 +138,11 @@ class Moves:
         move = self._moves.get(guild_id)
         return move.target if move is not None else None
 
+    def source_of(self, guild_id: GuildId) -> WorkerId | None:
+        """Where a guild under way comes from."""
+        move = self._moves.get(guild_id)
+        return move.source if move is not None else None
+
     def forget(self, guild_id: GuildId, why: str) -> None:
         """The move, if there is one, has lost its sense: whoever calls this knows what becomes of the guild."""
         move = self._moves.get(guild_id)

@@ -11,6 +11,8 @@ from thespian.actors import ActorSystem
 
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.fetch.service import FetchDone, Fetches
+from flora.actors.guild_secrets.book import SecretBook
+from flora.actors.guild_secrets.filling import filling_of
 from flora.actors.isolate.cores import pin_worker
 from flora.actors.isolate.host import IsolateHost
 from flora.actors.isolate.memory_watch import MemoryGuard, resident_bytes
@@ -23,6 +25,7 @@ from flora.actors.worker_reports import RouterReports
 from flora.actors.worker_watch import DEADLINE_SWEEP_S, Watch
 from flora.messages.base import Address
 from flora.messages.dispatch import CronTick, DispatchFrame, LoadIsolate, Outcome, UnloadIsolate
+from flora.messages.errors import Unavailable
 from flora.messages.gateway import RestResultsFrame
 from flora.messages.isolate import (
     EngineSaid,
@@ -36,6 +39,7 @@ from flora.messages.isolate import (
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 from flora.messages.placement import ReadGuildUsage
+from flora.messages.secrets import GiveSecrets
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ log = logging.getLogger(__name__)
 class Worker(FloraActor):
     """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
 
-    Receives   DispatchFrame, LoadIsolate, UnloadIsolate (router), RestResultsFrame (gateway), CronTick (cron), ReadMetrics,
+    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, GiveSecrets (router), RestResultsFrame (gateway), CronTick (cron), ReadMetrics,
                ReadGuildUsage (router)
     Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book); to its isolates, in its local actor system,
                what messages/isolate.py lists
@@ -72,7 +76,8 @@ class Worker(FloraActor):
         self._host = IsolateHost(msg.settings, recorder)
         limit_process(msg)
         self.watch(self._host.fileno())
-        self._fetches = Fetches(self.bridge, msg.settings.fetch)
+        self._secrets = SecretBook()
+        self._fetches = Fetches(self.bridge, msg.settings.fetch, filling_of(self._secrets, msg.settings.secrets))
         self._start_request = msg
         # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
         self._local = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
@@ -81,6 +86,7 @@ class Worker(FloraActor):
             host=self._host,
             reports=self._reports,
             fetches=self._fetches,
+            secrets=self._secrets,
             logs=self._logs,
             counters=self.counters,
             settle=self._drain_local,
@@ -113,8 +119,17 @@ class Worker(FloraActor):
         """Builds an isolate beside the one that serves; answered when it has loaded."""
         if sender != self.peers.router:
             return  # its router is gone, and with it who wanted to know; see `Isolates.give_up_loads`
+        if msg.secrets is not None:
+            self._secrets.give(msg.guild_id, msg.secrets)
+        elif msg.guild_id not in self._secrets:
+            self.reply_failed(msg, sender, Unavailable("the guild's secrets could not be read; try again"))
+            return
         self._isolates.supersede(msg.guild_id)
         self._isolates.build(msg.guild_id, msg, msg.reply_to or sender)
+
+    def receiveMsg_GiveSecrets(self, msg: GiveSecrets, sender: Address) -> None:
+        """A guild's secrets have changed."""
+        self.reply_ok(msg, sender, self._isolates.give_secrets(msg.guild_id, msg.secrets))
 
     def receiveMsg_UnloadIsolate(self, msg: UnloadIsolate, sender: Address) -> None:
         """Stops a guild's isolate at once."""

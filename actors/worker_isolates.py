@@ -10,6 +10,7 @@ from thespian.actors import ActorExitRequest, ActorSystem
 
 from flora.actors.base import FloraActor
 from flora.actors.fetch.service import Fetches
+from flora.actors.guild_secrets.book import SecretBook
 from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.host import IsolateHost
 from flora.actors.log_sender import LogSender
@@ -18,7 +19,16 @@ from flora.actors.worker_reports import RouterReports
 from flora.messages.base import Address, Failed, Message
 from flora.messages.dispatch import LoadIsolate, Outcome
 from flora.messages.errors import LoadFailed, Unavailable, error_from
-from flora.messages.isolate import BootIsolate, CloseIsolate, IsolateClosed, IsolateLoaded, LoadScript, RunEvents
+from flora.messages.isolate import (
+    BootIsolate,
+    CloseIsolate,
+    GivePlaceholders,
+    IsolateClosed,
+    IsolateLoaded,
+    LoadScript,
+    RunEvents,
+)
+from flora.messages.secrets import GuildSecrets
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +60,7 @@ class Surroundings:
     host: IsolateHost
     reports: RouterReports
     fetches: Fetches
+    secrets: SecretBook
     logs: LogSender
     counters: WorkerCounters
     settle: Callable[[], None]  # takes in at once what isolates have said
@@ -95,7 +106,17 @@ class Isolates:
         self.tell(resident, BootIsolate(key=key, guild_id=guild_id, host=self._around.host))
         script = request.script if request is not None else None
         source_map = request.source_map if request is not None else None
-        self.tell(resident, LoadScript(script=script, source_map=source_map))
+        placeholders = self._around.secrets.placeholders(guild_id)
+        self.tell(resident, LoadScript(script=script, source_map=source_map, placeholders=placeholders))
+
+    def give_secrets(self, guild_id: str, secrets: GuildSecrets) -> bool:
+        """Takes newer secrets over and tells the guild's isolates, also those that load. False: it has none here."""
+        here = [resident for resident in self.residents.values() if resident.guild_id == guild_id]
+        if here and self._around.secrets.give(guild_id, secrets):
+            placeholders = self._around.secrets.placeholders(guild_id)
+            for resident in here:
+                self.tell(resident, GivePlaceholders(placeholders=placeholders))
+        return bool(here)
 
     def supersede(self, guild_id: str) -> None:
         """A newer load has come: who asked for the older one no longer waits for it, and it must not be the last to finish."""
@@ -214,6 +235,8 @@ class Isolates:
             self._shell.after(WEDGE_PATIENCE_S, lambda: self._wedge_is_overdue(key))
             return
         del self.residents[key]
+        if all(other.guild_id != resident.guild_id for other in self.residents.values()):
+            self._around.secrets.forget(resident.guild_id)
         self._counters.isolate_count -= 1
         self._local.tell(resident.address, ActorExitRequest())
         if self.wedged.pop(key, None) is not None:

@@ -6,12 +6,13 @@ it to the worker as LoadIsolate), and stores; one deploy per guild at a time, wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from flora.messages.base import Message, Request
 from flora.messages.ids import GuildId
 from flora.messages.placement import Placement
+from flora.messages.secrets import NO_SECRETS, GuildSecrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +190,9 @@ class LoadGuild(Request):
     placement: Placement | None = (
         None  # as stored, None: nothing is; the router goes by what it knows if it knows anything
     )
+    secrets: GuildSecrets | None = field(
+        default=NO_SECRETS, repr=False
+    )  # None: they could not be read; see LoadIsolate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,18 +2,19 @@
 
 Router → worker    DispatchFrame: guild events in gateway order; acknowledged by the worker's next WorkerFrame.
 Worker → router    WorkerFrame: completions, subscriptions, faults; acknowledged by the router's next DispatchFrame.
-Router → worker    LoadIsolate, UnloadIsolate → Ok | Failed.
+Router → worker    LoadIsolate, UnloadIsolate, GiveSecrets → Ok | Failed.
 Worker → router    WorkerReport: to a router that was restarted, before anything else.
 Runtime → router   WorkerExited: read its flight recorder, hold its guilds until they are loaded again.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flora.messages.base import Address, Frame, Message, Request
 from flora.messages.ids import GuildId
+from flora.messages.secrets import NO_SECRETS, GuildSecrets
 
 
 class Outcome(StrEnum):
@@ -67,12 +68,14 @@ class WorkerReport(Message):
 class LoadIsolate(Request):
     """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool, "handlers": event names}.
 
-    Failed: LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY; the old isolate goes on.
+    Failed: LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY; the old isolate goes on. UNAVAILABLE: see `secrets`.
     """
 
     guild_id: GuildId
     script: str
     source_map: str | None
+    # None: as this worker has them; where it has none, it does not load.
+    secrets: GuildSecrets | None = field(default=NO_SECRETS, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Worker ↔ isolate, inside one process, in the worker's local actor system.
 
-Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, EngineSaid, OpsAnswered, CheckDeadlines in any order;
+Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, EngineSaid, OpsAnswered, GivePlaceholders,
+                   CheckDeadlines in any order;
                    ReadUsage → IsolateUsage; CloseIsolate at the end.
 Isolate → worker   IsolateLoaded; IsolateReport after anything changed; IsolateClosed last.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +30,14 @@ class LoadScript(Message):
 
     script: str | None
     source_map: str | None
+    placeholders: Mapping[str, str] = field(default_factory=dict)  # what `secrets.get` answers, by name; never values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivePlaceholders(Message):
+    """The guild's secrets have changed: `secrets.get` answers this from now on, also after the isolate has been made anew."""
+
+    placeholders: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,8 @@ from flora.actors.fetch.decoding import ACCEPTED, BodyReader, NotDecodable, TooL
 from flora.actors.fetch.guard import Guard, Target, not_public
 from flora.actors.fetch.request import FetchCode, FetchError, FetchRequest, FetchResponse, Headers
 from flora.actors.fetch.resolver import AddressRefused, GuardedResolver
+from flora.actors.guild_secrets.filling import FetchSecrets
+from flora.messages.secrets import PLACEHOLDER_PREFIX
 from flora.messages.settings import FetchSettings
 
 USER_AGENT = "flora"
@@ -22,20 +24,8 @@ KEEP_ALIVE_S = 15
 DNS_CACHE_S = 10
 
 _NO_TIMEOUT = aiohttp.ClientTimeout()  # one limit for everything stands around the whole fetch
-_SECRET_HEADERS = frozenset({"authorization", "cookie"})  # meant for the origin they were written for
+_CREDENTIAL_HEADERS = frozenset({"authorization", "cookie"})  # meant for the origin they were written for
 _BODY_HEADERS = frozenset({"content-encoding", "content-language", "content-location", "content-type"})
-
-Fill = Callable[[str, str, Headers], tuple[str, Headers]]
-"""(guild id, URL, headers) → the same as they leave. Called anew for each hop, so what it fills in is checked against each host.
-
-This is where placeholders of secrets will be replaced. May raise FetchError. What it gives is never shown to the script: errors and
-`response.url` are made from what the script and the servers wrote.
-"""
-
-
-def leave_as_written(_guild_id: str, url: str, headers: Headers) -> tuple[str, Headers]:
-    """A `Fill` that changes nothing."""
-    return url, headers
 
 
 def open_session(resolver: GuardedResolver) -> aiohttp.ClientSession:
@@ -57,25 +47,24 @@ class Fetch:
     def __init__(
         self,
         request: FetchRequest,
-        guild_id: str,
         *,
         guard: Guard,
         settings: FetchSettings,
-        fill: Fill = leave_as_written,
+        secrets: FetchSecrets,
         hold: Callable[[int], bool] = lambda _: True,
     ) -> None:
-        """`hold` is asked for each piece of the body, in bytes, whether it may be kept."""
+        """`secrets` are this fetch's own. `hold` is asked for each piece of the body, in bytes, whether it may be kept."""
         self._request = request
-        self._guild_id = guild_id
         self._guard = guard
         self._settings = settings
-        self._fill = fill
+        self._secrets = secrets
         self._hold = hold
         self._url = request.url
         self._method = request.method
         self._headers = request.headers
         self._body = request.body
         self._hops = 0
+        self._is_our_url = True  # no server has written a placeholder into it
 
     async def run(self, session: aiohttp.ClientSession) -> FetchResponse:
         """Follows the request to its end.
@@ -102,8 +91,12 @@ class Fetch:
                 raise explained(exc, target.host) from exc
 
     def _next_hop(self) -> tuple[Target, Headers]:
-        url, headers = self._fill(self._guild_id, self._url, self._headers)
-        return self._guard.target(url), headers
+        secrets = self._secrets
+        target = self._guard.target(secrets.fill_url(self._url, is_ours=self._is_our_url))
+        secrets.permit_url(target)
+        # What stayed behind once does not come back where a later hop would allow it.
+        self._headers = secrets.permitted(self._headers, target, redirected=self._hops > 0)
+        return target, secrets.fill_headers(self._headers)
 
     # Redirects
 
@@ -114,24 +107,30 @@ class Fetch:
         limit = self._settings.max_redirects
         if self._hops > limit:
             raise FetchError(FetchCode.FAILED, f"more than {limit} redirects (fetch.max_redirects)")
-        before, self._url = target.origin, joined(self._url, location)
+        self._is_our_url = self._is_our_url and PLACEHOLDER_PREFIX not in location
+        # A server may repeat our URL with its secrets in it: they are asked about again, and the script sees placeholders.
+        before, self._url = target.origin, joined(self._url, self._secrets.scrub_text(location))
         if (status in {301, 302} and self._method == "POST") or (status == 303 and self._method not in {"GET", "HEAD"}):
             self._method, self._body = "GET", None
             self._headers = without(self._headers, _BODY_HEADERS)
         if self._guard.target(self._url).origin != before:
-            self._headers = without(self._headers, _SECRET_HEADERS)
+            self._headers = without(self._headers, _CREDENTIAL_HEADERS)
 
     # The answer
 
     async def _answer(self, response: aiohttp.ClientResponse) -> FetchResponse:
         body = b""
         if self._method != "HEAD" and response.status not in NO_BODY:
-            body = await self._read(response)
+            body = self._secrets.scrub_bytes(await self._read(response))
+            if len(body) > self._settings.max_response_bytes:
+                raise self._too_large()  # placeholders are longer than most values
+        scrubbed = self._secrets.scrub_bytes
         headers = tuple(
-            (name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in response.raw_headers
+            (name.decode("latin-1").lower(), scrubbed(value).decode("latin-1")) for name, value in response.raw_headers
         )
         url = str(URL(self._url, encoded=True).with_fragment(None))
-        return FetchResponse(url, response.status, response.reason or "", headers, body, self._hops > 0)
+        reason = self._secrets.scrub_text(response.reason or "")
+        return FetchResponse(url, response.status, reason, headers, body, self._hops > 0)
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self._settings.max_response_bytes
@@ -146,12 +145,14 @@ class Fetch:
             return reader.finish()
         except TooLarge:
             response.close()
-            raise FetchError(
-                FetchCode.TOO_LARGE, f"the answer has more than {limit} bytes (fetch.max_response_bytes)"
-            ) from None
+            raise self._too_large() from None
         except NotDecodable as exc:
             response.close()
             raise FetchError(FetchCode.FAILED, str(exc)) from None
+
+    def _too_large(self) -> FetchError:
+        limit = self._settings.max_response_bytes
+        return FetchError(FetchCode.TOO_LARGE, f"the answer has more than {limit} bytes (fetch.max_response_bytes)")
 
 
 def joined(base: str, location: str) -> str:

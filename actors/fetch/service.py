@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import traceback
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,10 +15,11 @@ import orjson
 
 from flora.actors.bridge import AsyncBridge
 from flora.actors.fetch.budget import Budget
-from flora.actors.fetch.executor import KEEP_ALIVE_S, Fetch, Fill, leave_as_written, open_session, within
+from flora.actors.fetch.executor import KEEP_ALIVE_S, Fetch, open_session, within
 from flora.actors.fetch.guard import Guard
 from flora.actors.fetch.request import FetchCode, FetchError, FetchRequest, FetchResponse
 from flora.actors.fetch.resolver import GuardedResolver, is_own_address
+from flora.actors.guild_secrets.filling import FetchSecrets, StartFilling, no_secrets
 from flora.messages.settings import FetchSettings
 
 log = logging.getLogger(__name__)
@@ -67,10 +69,10 @@ class Fetches:
     The loop starts with the first fetch: a worker whose scripts never fetch pays for nothing.
     """
 
-    def __init__(self, bridge: AsyncBridge, settings: FetchSettings, fill: Fill = leave_as_written) -> None:
+    def __init__(self, bridge: AsyncBridge, settings: FetchSettings, filling: StartFilling = no_secrets) -> None:
         self._bridge = bridge
         self._settings = settings
-        self._fill = fill
+        self._filling = filling
         self._guard = Guard(settings.allow, is_own_address)
         self._resolver = GuardedResolver(self._guard)
         # Op ids begin anew in a rebuilt isolate, tickets do not: a late answer cannot be taken for another's.
@@ -136,33 +138,37 @@ class Fetches:
             task.cancel()
 
     async def _run(self, ticket: int, guild_id: str, request: FetchRequest) -> None:
+        secrets = self._filling(guild_id)
         try:
-            done = await self._answer(ticket, guild_id, request)
+            done = await self._answer(ticket, guild_id, request, secrets)
         except FetchError as exc:
             done = _failed(ticket, exc)
         except asyncio.CancelledError:
             self._release(ticket)
             raise
-        except Exception:
-            log.exception("a fetch failed in a way nobody thought of", extra={"action": "bug", "guild_id": guild_id})
+        except Exception:  # noqa: BLE001 - it is logged, but libraries like to quote what they were given
+            found = secrets.scrub_text(traceback.format_exc())
+            log.error(
+                "a fetch failed in a way nobody thought of: %s", found, extra={"action": "bug", "guild_id": guild_id}
+            )
             done = _failed(ticket, FetchError(FetchCode.FAILED, "internal error"))
         self._bridge.post(done)
 
-    async def _answer(self, ticket: int, guild_id: str, request: FetchRequest) -> FetchDone:
+    async def _answer(self, ticket: int, guild_id: str, request: FetchRequest, secrets: FetchSecrets) -> FetchDone:
         if not self._settings.enabled:
             raise FetchError(FetchCode.BLOCKED, "fetch is switched off here (fetch.enabled)")
         opened = self._open[ticket] = _Ticket(guild_id, self._enter(guild_id))
-        response = await within(self._settings.timeout_ms, self._in_turn(opened, request))
+        response = await within(self._settings.timeout_ms, self._in_turn(opened, request, secrets))
         return FetchDone(ticket, ok=True, text=response.encoded(), received_bytes=len(response.body))
 
-    async def _in_turn(self, ticket: _Ticket, request: FetchRequest) -> FetchResponse:
+    async def _in_turn(self, ticket: _Ticket, request: FetchRequest, secrets: FetchSecrets) -> FetchResponse:
         def hold(size: int) -> bool:
             ticket.held_bytes += size if (may := self._budget.take(ticket.guild_id, size)) else 0
             return may
 
         await ticket.lane.turns.acquire()
         ticket.has_turn = True
-        fetch = Fetch(request, ticket.guild_id, guard=self._guard, settings=self._settings, fill=self._fill, hold=hold)
+        fetch = Fetch(request, guard=self._guard, settings=self._settings, secrets=secrets, hold=hold)
         return await fetch.run(ticket.lane.session)
 
     # Turns

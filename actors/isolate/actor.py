@@ -15,6 +15,7 @@ from flora.messages.isolate import (
     CloseIsolate,
     EndForMemory,
     EngineSaid,
+    GivePlaceholders,
     LoadScript,
     OpsAnswered,
     ReadUsage,
@@ -66,8 +67,10 @@ class GuildIsolate(Actor):
                 session.answered(results, fetched=fetched)
             case CheckDeadlines(now_s=now_s):
                 session.check(now_s)
-            case LoadScript(script=script, source_map=source_map):
-                session.load(script, source_map)
+            case LoadScript(script=script, source_map=source_map, placeholders=placeholders):
+                session.load(script, source_map, placeholders)
+            case GivePlaceholders(placeholders=placeholders):
+                session.give_placeholders(placeholders)
             case EndForMemory(why=why):
                 session.end_for_memory(why)
             case ReadUsage(with_heap=with_heap):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,25 @@ class IsolateHost:
         return self._engine.fileno()
 
     def open(
-        self, key: int, generation: int, guild_id: str, started_before: int = 0, *, fetches: bool = False
+        self,
+        key: int,
+        generation: int,
+        guild_id: str,
+        started_before: int = 0,
+        *,
+        fetches: bool = False,
+        placeholders: Mapping[str, str] | None = None,
     ) -> Isolate:
         """Begins to make an isolate; `Opened` or a `Fault` is said under this key and generation.
 
-        `fetches`: with `fetch` and what belongs to it, see `uses_fetch`.
+        `fetches`: with `fetch` and what belongs to it, see `uses_fetch`. `placeholders`: what `secrets.get` answers, by name.
         """
         isolate = self._engine.open(
             IsolateSpec(
                 name=guild_id,
                 prelude=self._prelude,
                 sdk=self._sdk_with_fetch if fetches else self._sdk,
-                boot=self._boot_facts(guild_id),
+                boot=self._boot_facts(guild_id) | ({"secrets": dict(placeholders)} if placeholders else {}),
                 heap_limit_mb=self.settings.runtime.max_heap_mb,
                 boot_limit_s=self.settings.runtime.boot_timeout_s or 3600.0,
                 started_before=started_before,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flora.actors.isolate.buffer_account import BufferAccount
@@ -50,6 +50,7 @@ class Serving(ABC):
         self._generation = 0
         self._script: str | None = None
         self._uses_fetch = False
+        self._placeholders: Mapping[str, str] = {}  # of the guild's secrets, by name
         self._errors = ErrorText(guild_id)
         self._runs = Runs()
         self._ops = PendingOps(guild_id, host.settings.fetch.max_request_bytes)

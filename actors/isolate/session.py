@@ -7,7 +7,7 @@ No threads, no waiting, no actor: the worker's clock and V8's answers come in as
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -29,9 +29,10 @@ class IsolateSession(Serving):
 
     # What the worker calls
 
-    def load(self, script: str | None, source_map: str | None) -> None:
+    def load(self, script: str | None, source_map: str | None, placeholders: Mapping[str, str]) -> None:
         """Opens the isolate and, given a script, runs it. Answered by IsolateLoaded."""
         self._script = script
+        self._placeholders = placeholders
         self._uses_fetch = uses_fetch(script)
         self._errors = ErrorText.of(self._guild_id, source_map)
         self._open()
@@ -81,6 +82,13 @@ class IsolateSession(Serving):
         if self._is_gone or limit_s <= 0 or not self._runs.unfinished:
             self._end_isolate()
             self._give_up_events()
+
+    def give_placeholders(self, placeholders: Mapping[str, str]) -> None:
+        """The guild's secrets have changed."""
+        self._placeholders = placeholders
+        if not self._is_gone:
+            self._feed.control("secrets", dict(placeholders))
+            self._pump()
 
     def end_for_memory(self, why: str) -> None:
         """The worker has too little memory, and this isolate too much of it."""
@@ -134,7 +142,9 @@ class IsolateSession(Serving):
         self._phase = Phase.OPENING
         self._buffers = BufferAccount(self._runtime.max_buffer_mb << 20)
         self._isolate = self._host.open(
-            *(self._key, self._generation, self._guild_id, self._last_started), fetches=self._uses_fetch
+            *(self._key, self._generation, self._guild_id, self._last_started),
+            fetches=self._uses_fetch,
+            placeholders=self._placeholders,
         )
 
     def _opened(self, output: dict[str, Any]) -> None:

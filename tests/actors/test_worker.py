@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 import pytest
@@ -24,7 +26,8 @@ from flora.messages.ids import GuildId, ReqId
 from flora.messages.isolate import IsolateClosed
 from flora.messages.lifecycle import Peers, ReadMetrics, Start
 from flora.messages.placement import ReadGuildUsage
-from flora.messages.settings import RuntimeSettings, Settings
+from flora.messages.secrets import GiveSecrets, GuildSecrets, LiveSecret
+from flora.messages.settings import FetchSettings, RuntimeSettings, SecretsSettings, Settings
 
 pytestmark = pytest.mark.service
 T = TypeVar("T")
@@ -60,6 +63,8 @@ class RecordedWorker(Worker):
     def pump(self) -> None:
         select.select([self._host.fileno()], [], [], 0.01)
         self.receiveMessage(WatchMessage([self._host.fileno()]), None)
+        for item in self.bridge.drain():
+            self.on_inbox(item)
         now_s = time.monotonic()
         due = [function for at_s, function in self.later if at_s <= now_s]
         self.later = [entry for entry in self.later if entry[0] > now_s]
@@ -84,8 +89,8 @@ class RecordedWorker(Worker):
         self.receiveMessage(message, "router")
         return self.until(lambda: self.answer(message.req_id))
 
-    def load(self, script: str, guild_id: GuildId = GUILD, req_id: str = "load") -> Any:
-        message = LoadIsolate(req_id=ReqId(req_id), guild_id=guild_id, script=script, source_map=None)
+    def load(self, script: str, guild_id: GuildId = GUILD, req_id: str = "load", **more: Any) -> Any:
+        message = LoadIsolate(req_id=ReqId(req_id), guild_id=guild_id, script=script, source_map=None, **more)
         return self.asks(message)
 
     def dispatch(self, first_seq: int, *contents: str, guild_id: GuildId = GUILD) -> None:
@@ -118,6 +123,8 @@ class RecordedWorker(Worker):
 
     def end(self) -> None:
         assert self._host.close_all(10.0)
+        if self.bridge._loop is not None:
+            self.bridge.submit(self._fetches.close()).result(5)
         self.bridge.close()
         self._local.shutdown()
 
@@ -127,10 +134,19 @@ def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cal
     monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
     made: list[RecordedWorker] = []
 
-    def make(**runtime: Any) -> RecordedWorker:
+    def make(
+        *, fetch: FetchSettings | None = None, secrets: SecretsSettings | None = None, **runtime: Any
+    ) -> RecordedWorker:
         settings = {"dispatch_timeout_s": 0.3, "load_timeout_s": 20.0, "max_workers": 64} | runtime
         made.append(RecordedWorker())
-        made[-1].begin(Settings(data_dir=tmp_path, runtime=RuntimeSettings(**settings)))
+        made[-1].begin(
+            Settings(
+                data_dir=tmp_path,
+                runtime=RuntimeSettings(**settings),
+                fetch=fetch or FetchSettings(),
+                secrets=secrets or SecretsSettings(),
+            )
+        )
         return made[-1]
 
     yield make
@@ -287,3 +303,99 @@ def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_g
     worker._isolates.closed(IsolateClosed(key=old.key))
     worker.flush()
     assert worker.wedged()[1:] == [(GUILD, "")]
+
+
+# Secrets
+
+VALUE = "s3cr3t-hunter2"
+SENDS_ITS_KEY = """
+const ask = async (url) => {
+  const response = await fetch(url, { headers: { 'X-Key': secrets.get('KEY') ?? 'none' } })
+  return `${response.status} ${await response.text()}`
+}
+const early = await ask('URL')
+on('messageCreate', async (c) => { await c.reply(`${early} | ${await ask('URL').catch((error) => error.message)}`) })
+"""
+
+
+class KeyPage(BaseHTTPRequestHandler):
+    """Says who came, and keeps the keys they brought."""
+
+    keys: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.keys.append(self.headers["X-Key"])
+        body = f"key {self.headers['X-Key']}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def key_page() -> Iterator[str]:
+    KeyPage.keys.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeyPage) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def key_set(version: int, value: str = VALUE) -> GuildSecrets:
+    holder = "__FLORA_SECRET__:6f1c8b52-1111-4111-8111-111111111111:0123456789ab"
+    entry = LiveSecret(name="KEY", placeholders=(holder,), value=value, allowed_hosts=("127.0.0.1",))
+    return GuildSecrets(version=version, entries=(entry,))
+
+
+def test_given_secrets_when_a_script_fetches_while_it_loads_and_after_then_they_are_filled_in_and_never_reach_v8(
+    make_worker, key_page, monkeypatch
+) -> None:
+    into_v8: list[str] = []
+    dispatch, adopt = engine.Isolate.dispatch, engine.Isolate.adopt
+    monkeypatch.setattr(
+        engine.Isolate, "dispatch", lambda self, text: into_v8.append(text.decode()) or dispatch(self, text)
+    )
+    monkeypatch.setattr(
+        engine.Isolate, "adopt", lambda self, parts: into_v8.append(repr(self.spec)) or adopt(self, parts)
+    )
+    worker = make_worker(
+        fetch=FetchSettings(allow=("127.0.0.1",)), secrets=SecretsSettings(allow_http=True), dispatch_timeout_s=5
+    )
+
+    assert isinstance(worker.load(SENDS_ITS_KEY.replace("URL", key_page), secrets=key_set(1)), Ok)
+    worker.dispatch(1, "?")
+    worker.until(worker.bodies)
+    given = worker.asks(GiveSecrets(req_id=ReqId("give"), guild_id=GUILD, secrets=key_set(2, "another-value")))
+    worker.asks(GiveSecrets(req_id=ReqId("late"), guild_id=GUILD, secrets=key_set(1)))
+    worker.dispatch(2, "?")
+    worker.until(lambda: len(worker.bodies()) == 2)
+
+    assert given.value is True
+    assert KeyPage.keys == [VALUE, VALUE, "another-value"]
+    assert all(body.count("__FLORA_SECRET__:6f1c8b52") == 2 for body in worker.bodies())
+    shown = [*into_v8, *map(repr, worker.sent), *worker.bodies()]
+    assert len(into_v8) > 3
+    assert not [text for text in shown if VALUE in text or "another-value" in text]
+
+
+def test_given_secrets_that_could_not_be_read_when_a_script_is_to_load_then_only_where_they_are_known(
+    make_worker,
+) -> None:
+    worker = make_worker()
+
+    refused = worker.load(REPLIES, req_id="unknown", secrets=None)
+    worker.load(REPLIES, req_id="known", secrets=key_set(1))
+    again = worker.load(REPLIES, req_id="again", secrets=None)
+    elsewhere = worker.asks(GiveSecrets(req_id=ReqId("give"), guild_id=OTHER, secrets=key_set(2)))
+    worker.asks(UnloadIsolate(req_id=ReqId("unload"), guild_id=GUILD))
+    worker.until(lambda: GUILD not in worker._secrets)
+
+    assert refused.code == "UNAVAILABLE"
+    assert isinstance(again, Ok)
+    assert elsewhere.value is False
+    assert OTHER not in worker._secrets

@@ -15,6 +15,7 @@ from flora.actors.fetch.executor import Fetch, open_session, within
 from flora.actors.fetch.guard import Guard
 from flora.actors.fetch.request import FetchRequest, FetchResponse
 from flora.actors.fetch.resolver import GuardedResolver
+from flora.actors.guild_secrets.filling import FetchSecrets, no_secrets
 from flora.messages.settings import FetchSettings
 
 
@@ -57,6 +58,16 @@ class Site:
         """/to/302?http://…"""
         status = int(request.path.rpartition("/")[2])
         return web.Response(status=status, headers={"Location": request.rel_url.query_string})
+
+    async def page_sends(self, request: web.Request) -> web.Response:
+        """Leads to where the body says."""
+        return web.Response(status=302, headers={"Location": self.bodies[-1].decode()})
+
+    async def page_mirror(self, request: web.Request) -> web.Response:
+        """Repeats in `Location` what it was asked for, as servers do that add a slash; /mirror/slash/… does not."""
+        if request.path.endswith("/"):
+            return web.json_response({"path": request.raw_path})
+        return web.Response(status=308, headers={"Location": f"{request.url}/"})
 
     async def page_loop(self, request: web.Request) -> web.Response:
         return web.Response(status=302, headers={"Location": "/loop"})
@@ -124,7 +135,7 @@ async def fetch(site: Site) -> AsyncIterator[Callable[..., Awaitable[FetchRespon
     opened: list[Any] = []
     request_fields = {"method", "headers", "body", "redirect"}
 
-    async def run(where: str, *, fill: Any = None, **given: Any) -> FetchResponse:
+    async def run(where: str, *, secrets: FetchSecrets | None = None, **given: Any) -> FetchResponse:
         request = {name: given.pop(name) for name in request_fields & set(given)}
         settings = FetchSettings(**{"allow": (f"127.0.0.1:{site.port}",), "timeout_ms": 5000} | given)
         guard = Guard(settings.allow)
@@ -132,8 +143,7 @@ async def fetch(site: Site) -> AsyncIterator[Callable[..., Awaitable[FetchRespon
         session = open_session(resolver)
         opened.extend((session, resolver))
         url = where if where.startswith("http") else site.url(where)
-        more = {} if fill is None else {"fill": fill}
-        asked = Fetch(FetchRequest(url, **request), "42", guard=guard, settings=settings, **more)
+        asked = Fetch(FetchRequest(url, **request), guard=guard, settings=settings, secrets=secrets or no_secrets("42"))
         return await within(settings.timeout_ms, asked.run(session))
 
     yield run

@@ -201,36 +201,6 @@ def test_given_a_location_when_joined_then_it_is_an_absolute_url(location, resul
     assert joined("http://a.example/b/c?d", location).rstrip("/") == result.rstrip("/")
 
 
-# Filling in
-
-
-async def test_given_placeholders_when_a_request_leaves_then_they_are_filled_in_for_each_host_and_never_shown(
-    fetch, site
-):
-    filled_for = []
-
-    def fill(guild_id, url, headers):
-        filled_for.append((guild_id, url))
-        return url.replace("HOLDER", "s3cret"), tuple(
-            (name, value.replace("HOLDER", "s3cret")) for name, value in headers
-        )
-
-    response = await fetch("/to/302?/echo/x", headers=(("X-Key", "HOLDER"),), fill=fill)
-    direct = await fetch("/echo/HOLDER", fill=fill)
-
-    assert sent(response)["headers"]["x-key"] == "s3cret"
-    assert filled_for == [("42", site.url(path)) for path in ("/to/302?/echo/x", "/echo/x", "/echo/HOLDER")]
-    assert site.seen[-1].path == "/echo/s3cret"
-    assert direct.url == site.url("/echo/HOLDER")
-
-
-async def test_given_a_filled_in_host_when_it_is_internal_then_it_is_refused(fetch):
-    def fill(guild_id, url, headers):
-        return "http://127.0.0.1/", headers
-
-    assert (await refusal(fetch("http://a.example/", fill=fill, allow=()))).code == FetchCode.BLOCKED
-
-
 # Limits
 
 

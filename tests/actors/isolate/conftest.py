@@ -212,9 +212,11 @@ class Bench:
         self.answer_calls = True
         self._due: list[tuple[IsolateSession, int]] = []
 
-    def deploy(self, script: str | None, key: int = 1, guild_id: str = "55") -> IsolateLoaded:
+    def deploy(
+        self, script: str | None, key: int = 1, guild_id: str = "55", placeholders: dict[str, str] | None = None
+    ) -> IsolateLoaded:
         session = self.sessions[key] = IsolateSession(key, guild_id, self.host)
-        session.load(script, None)
+        session.load(script, None, placeholders or {})
         self.until(lambda: key in self.loaded)
         return self.loaded[key]
 
