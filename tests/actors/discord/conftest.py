@@ -40,6 +40,10 @@ class Connected:
         """(guild id, event, payload) that came since the last call."""
         return [row[:3] for row in self.service.sink.take(1 << 20)]
 
+    def contents(self) -> list[str | None]:
+        """What the messages that came since the last call say; None for other events."""
+        return [orjson.loads(payload).get("content") for _, _, payload in self.events()]
+
     def call(self, call_id: int, guild_id: str, method: str, route: str, **more: Any) -> None:
         """Submits one REST call as worker `w` would."""
         self.service.executor.submit("w", [self.row(call_id, guild_id, method, route, **more)])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flora.actors.discord.client import EventSocket
+from flora.actors.discord.event_socket import EventSocket
 
 
 class Feed:

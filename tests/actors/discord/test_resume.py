@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flora.actors.discord.client import let_go_of
+from flora.actors.discord.event_socket import let_go_of
 from flora.actors.gateway import positions_of
 from flora.http.simulator.running import RunningSimulator
 from flora.messages.gateway import ShardSession
@@ -27,10 +26,6 @@ async def killed(connected: Any) -> ShardSession:
     (session,) = connected.sessions
     assert session.session_id == session_id
     return replace(session, sequence=sequence)
-
-
-def contents(connected: Any) -> list[str | None]:
-    return [orjson.loads(payload).get("content") for _, _, payload in connected.events()]
 
 
 async def resumed(connect: Any, simulator: RunningSimulator, session: ShardSession, wanted: str) -> Any:
@@ -59,7 +54,7 @@ async def test_given_a_killed_gateway_when_the_next_resumes_then_it_gets_what_wa
     simulator.post(guild, "after")
     await eventually.soon(lambda: len(second.service.sink) == 2)
 
-    assert contents(second) == ["meanwhile", "after"]
+    assert second.contents() == ["meanwhile", "after"]
     assert second.ready == first.ready
     assert simulator.simulator.hub.identified == 1
     assert second.sessions == [session]
@@ -97,7 +92,7 @@ async def test_given_a_resume_address_that_does_not_answer_then_the_usual_one_is
     second = await resumed(connect, simulator, replace(session, resume_url="ws://127.0.0.1:1"), guild.id)
     await eventually.soon(lambda: second.ready)
 
-    assert contents(second) == ["meanwhile"]
+    assert second.contents() == ["meanwhile"]
     assert simulator.simulator.hub.identified == 1
 
 

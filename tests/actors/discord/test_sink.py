@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flora.actors.discord.client import INTENT_BITS, intents_from
+from flora.actors.discord.intents import INTENT_BITS, intents_from
 from flora.actors.discord.scope import Authoriser, ScopeCache
 from flora.actors.discord.sink import EventSink
 from flora.messages.errors import ConfigError
