@@ -21,6 +21,7 @@ from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.gateway import (
     CheckGuildAccess,
     DescribeMember,
+    FindGuilds,
     GatewayControl,
     GatewayFailed,
     GatewayFrame,
@@ -87,7 +88,8 @@ _EVENTS_WAITING, _NO_ANSWER, _TELL_POSITIONS = _EventsWaiting(), _NoAnswer(), _T
 class Gateway(FloraActor):
     """Turns Discord's dispatches into frames of script events, and REST calls of scripts into requests.
 
-    Receives   OpenGateway, StopIntake (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, DescribeMember (anybody)
+    Receives   OpenGateway, StopIntake (runtime), GatewayControl (router), RestFrame (workers), CheckGuildAccess, FindGuilds,
+               DescribeMember (anybody)
     Sends      ResumePoint, GatewayFrame, NoteSession, NotePositions (router), RestResultsFrame (workers),
                GuildJoined, GuildLeft, GuildsPresent (deployer),
                GatewayReady, GatewayFailed (runtime)
@@ -319,9 +321,8 @@ class Gateway(FloraActor):
             self._ask_where(router)
 
     def _meet_deployer(self, deployer: Address) -> None:
-        shards = next((session.shard_count for session in self._sessions.values()), 0)
         guild_ids = tuple(map(GuildId, sorted(self._guilds)))
-        self.send(deployer, GuildsPresent(guild_ids=guild_ids, complete=len(self._sessions) == shards > 0))
+        self.send(deployer, GuildsPresent(guild_ids=guild_ids, complete=self._knows_all_guilds))
 
     def receiveMsg_StopIntake(self, msg: StopIntake, sender: Address) -> None:
         """Takes no more events; answered by `flush` when those that were taken have left."""
@@ -343,6 +344,19 @@ class Gateway(FloraActor):
 
     def receiveMsg_CheckGuildAccess(self, msg: CheckGuildAccess, sender: Address) -> None:
         self._answer_later(msg, sender, self._service.access.check(msg.guild_id, msg.user_id))
+
+    def receiveMsg_FindGuilds(self, msg: FindGuilds, sender: Address) -> None:
+        """Known by heart once every shard has said where it is; before that, Discord is asked about the others."""
+        known = tuple(guild_id for guild_id in msg.guild_ids if guild_id in self._guilds)
+        if len(known) == len(msg.guild_ids) or self._knows_all_guilds:
+            self.reply_ok(msg, sender, known)
+        else:
+            self._answer_later(msg, sender, self._service.access.present(msg.guild_ids, frozenset(known)))
+
+    @property
+    def _knows_all_guilds(self) -> bool:
+        shards = next((session.shard_count for session in self._sessions.values()), 0)
+        return len(self._sessions) == shards > 0
 
     def receiveMsg_DescribeMember(self, msg: DescribeMember, sender: Address) -> None:
         self._answer_later(msg, sender, self._describe(msg))

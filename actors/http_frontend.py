@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +17,12 @@ from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
 from flora.http.boot import BootState
 from flora.http.deps import Deps
-from flora.http.discord_oauth import DiscordOAuth, OAuthSettings
+from flora.http.entrance import Entrance, open_entrance
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
-from flora.http.login import Login
 from flora.http.peers import PeerBook
 from flora.http.server import ApiServer, Listening
-from flora.http.sessions import SessionCookies, Sessions
+from flora.http.sessions import SessionCookies
 from flora.messages.audit import AuditLine, RecordAudit
 from flora.messages.base import Address, Request
 from flora.messages.errors import BugError, ConfigError, FloraError
@@ -33,7 +31,6 @@ from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
 from flora.messages.settings import Settings
 from flora.storage.postgres import Database, PostgresTokenStore
-from flora.storage.redis import GuardedCache, RedisCache, make_client
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +52,8 @@ class HttpFrontend(FloraActor):
     """Serves the admin API on `api.address`:`api.port`.
 
     Receives   LogLines (log book), SystemStage (runtime)
-    Sends      Deploy, GetDeployment, ListDeployments, RecordAudit, ReadAudit (deployer); CheckGuildAccess, DescribeMember (gateway);
-               ReadLogs, FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
+    Sends      Deploy, GetDeployment, ListDeployments, RecordAudit, ReadAudit (deployer); CheckGuildAccess, FindGuilds,
+               DescribeMember (gateway); ReadLogs, FollowLogs, StopFollowing (log book); ReadMetrics (router); DescribeSystem (runtime)
     State      guild permissions for 30 s, open log streams, sessions being renewed. Memory only; sessions are in Redis.
     Supervises nothing. Restarted by Runtime; requests under way are cut off, log readers come back by themselves.
     Fails      port taken → CONFIG_ERROR at start; a peer that is being restarted → 503 with Retry-After.
@@ -72,7 +69,7 @@ class HttpFrontend(FloraActor):
         self._boot = BootState()
         self._server: ApiServer | None = None
         self._database: Database | None = None
-        self._closing: list[Callable[[], Awaitable[object]]] = []
+        self._entrance: Entrance | None = None
 
     def on_start(self, msg: Start) -> Any:
         self._peer_book = PeerBook(self.bridge, msg.peers)
@@ -88,17 +85,22 @@ class HttpFrontend(FloraActor):
         self._database = Database(
             settings.database.url, max_connections=min(MAX_CONNECTIONS, settings.database.max_connections)
         )
-        login = self._make_login(settings)
+        self._entrance = entrance = open_entrance(settings)
         tokens = BearerTokens(PostgresTokenStore(self._database))
         deps = Deps(
             peers=self._peer_book,
-            identity=(tokens,) if login is None else (SessionCookies(login.sessions), tokens),
-            access=GuildAccess(self._peer_book, limits),
+            identity=(SessionCookies(entrance.login.sessions), tokens) if entrance else (tokens,),
+            access=GuildAccess(
+                self._peer_book,
+                limits,
+                cache=entrance.cache if entrance else None,
+                user_guilds=entrance.user_guilds if entrance else None,
+            ),
             log_streams=self._streams,
             audit=self._audit,
             boot=self._boot,
             operator_secret=settings.api.operator_secret,
-            login=login,
+            login=entrance.login if entrance else None,
             redirect_uri=settings.discord.redirect_uri,
             cookie_secure=settings.api.cookie_secure,
             simulator_url=settings.discord.api_base.removesuffix("/api/v10") if settings.discord.simulated else None,
@@ -111,25 +113,6 @@ class HttpFrontend(FloraActor):
 
     async def _store_audit(self, lines: tuple[AuditLine, ...]) -> None:
         await self._peer_book.ask("deployer", RecordAudit(req_id=ReqId(""), lines=lines), AUDIT_LIMIT_S)
-
-    def _make_login(self, settings: Settings) -> Login | None:
-        """The way in for browsers. Redis and Discord may be away: they are asked when somebody comes."""
-        if settings.cache.url is None:
-            return None
-        client = make_client(settings.cache.url, settings.cache.pool_size)
-        cache = GuardedCache(RedisCache(client), client.ping)
-        discord = settings.discord
-        oauth = DiscordOAuth(
-            OAuthSettings(
-                client_id=discord.client_id,
-                client_secret=discord.client_secret,
-                api_base=discord.api_base,
-                authorize_url=discord.authorize_url,
-            )
-        )
-        sessions = Sessions(cache, oauth, secret=settings.api.secret, ttl_s=settings.api.cookie_ttl_secs)
-        self._closing += [sessions.close, oauth.close, cache.close, client.aclose]
-        return Login(cache, sessions, oauth)
 
     def on_peers(self, peers: Peers) -> None:
         self.bridge.call(self._change_peers, peers)
@@ -176,7 +159,7 @@ class HttpFrontend(FloraActor):
         if self._server is not None:
             await self._server.stop()
             await self._audit.written(AUDIT_LAST_S)
-        for close in self._closing:
-            await close()
+        if self._entrance is not None:
+            await self._entrance.close()
         if self._database is not None:
             await self._database.close()

@@ -6,6 +6,7 @@ middleware   request ids, errors, compression, access log   errors        error 
 auth         who is calling                                 access        may they administer the guild
 login        in and out with Discord                        discord_oauth what Discord is asked for that
 sessions     who is logged in                               session_record  tokens and records of sessions
+user_guilds  what people are members of                     entrance      all that logging in takes, put together
 throttle     how often something may be done                pages         errors for people with a browser
 body, query  reading what was sent                          render        writing JSON
 log_streams  live log lines to many readers                 peers, ports  the way to the actors

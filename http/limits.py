@@ -16,6 +16,7 @@ class HttpLimits:
     lookup_s: float = 3  # for what the answer can do without, such as a user's name
     access_ok_s: float = 30  # how long a granted guild permission is remembered
     access_refused_s: float = 3  # a refusal: short, since the caller is told to fix it and try again
+    access_session_s: float = 5  # a verdict from a person's own list, which is itself kept for 30 s
     access_entries: int = 10_000  # (user, guild) pairs remembered
     parallel_checks: int = 8  # guild permissions looked up at once for one listing
     streams: int = 512  # log streams open at once

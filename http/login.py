@@ -18,6 +18,7 @@ from flora.http.errors import too_many
 from flora.http.session_record import random_id
 from flora.http.sessions import Sessions
 from flora.http.throttle import Rate, Throttle
+from flora.http.user_guilds import UserGuilds
 from flora.messages.errors import BadRequest, FloraError, Unauthorized
 from flora.storage.ports import Cache
 
@@ -43,8 +44,16 @@ def local_path(text: str | None) -> str:
 class Login:
     """The way in and out. Used on the server's asyncio loop only. Methods raise Unavailable while Redis is away."""
 
-    def __init__(self, cache: Cache, sessions: Sessions, oauth: DiscordOAuth, throttle: Throttle | None = None) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        sessions: Sessions,
+        oauth: DiscordOAuth,
+        user_guilds: UserGuilds,
+        throttle: Throttle | None = None,
+    ) -> None:
         self.sessions = sessions
+        self._user_guilds = user_guilds
         self._cache = cache
         self._oauth = oauth
         self._throttle = throttle or Throttle(each=EACH, together=TOGETHER)
@@ -97,6 +106,7 @@ class Login:
         record = await self.sessions.end(token)
         if record is None:
             return False
+        await self._user_guilds.forget(record.user.id)
         try:
             await self._oauth.revoke(record.access_token)
         except (FloraError, GrantRefused) as exc:

@@ -4,7 +4,7 @@ Gateway → router   GatewayFrame: script events in gateway order. Router → ga
                    them and says which guild wants which events.
 Gateway → router   ResumePoint → Ok, before it connects; NoteSession, NotePositions: for the next gateway, should this one die.
 Worker → gateway   RestFrame: REST calls of guild scripts. Gateway → worker: RestResultsFrame.
-Anybody → gateway  CheckGuildAccess → Ok | Failed.
+Anybody → gateway  CheckGuildAccess → Ok | Failed; FindGuilds → Ok | Failed; DescribeMember → Ok.
 """
 
 from __future__ import annotations
@@ -119,6 +119,13 @@ class CheckGuildAccess(Request):
 
     guild_id: GuildId
     user_id: UserId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindGuilds(Request):
+    """In which of these is the bot? Ok(value=tuple of those), or Failed(DISCORD_…). Guilds with an outage count."""
+
+    guild_ids: tuple[GuildId, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,18 +1,22 @@
-"""May this user administer this guild? Asked of Discord, remembered for half a minute."""
+"""May this user administer this guild? Asked of Discord, remembered for a few seconds; who asks remembers the verdict longer."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from flora.actors.discord.scope import Fetch
 from flora.messages.errors import BadRequest, DiscordError, DiscordRateLimited, Forbidden
+from flora.messages.ids import GuildId
 
 ADMINISTRATOR = 1 << 3
 MANAGE_GUILD = 1 << 5
-REMEMBER_S = 30.0
+REMEMBER_S = 10.0
+REMEMBER_ABSENT_S = 2.0
+"""Who is not there is about to be invited, and then tries again."""
+PARALLEL_LOOKUPS = 8
 MAX_ENTRIES = 10_000
 
 
@@ -64,6 +68,23 @@ class GuildAccess:
         if not may_administer(guild, member, user_id):
             raise Forbidden("Admin permission required")
 
+    async def present(self, guild_ids: Sequence[GuildId], known: frozenset[GuildId]) -> tuple[GuildId, ...]:
+        """In which of these the bot is; `known`: where we need not ask.
+
+        Raises:
+            DiscordError: Discord could not be asked.
+        """
+        gate = asyncio.Semaphore(PARALLEL_LOOKUPS)
+
+        async def is_in(guild_id: GuildId) -> bool:
+            if guild_id in known or not is_snowflake(guild_id):
+                return guild_id in known
+            async with gate:
+                return await self._found(f"/guilds/{guild_id}") is not None
+
+        verdicts = await asyncio.gather(*map(is_in, guild_ids))
+        return tuple(guild_id for guild_id, verdict in zip(guild_ids, verdicts, strict=True) if verdict)
+
     async def username(self, guild_id: str, user_id: str) -> str | None:
         """Name of a member, or None: unknown, or Discord could not be asked."""
         if not (is_snowflake(guild_id) and is_snowflake(user_id)):
@@ -88,15 +109,17 @@ class GuildAccess:
         found = await _or_none(self._fetch(path))
         if len(self._known) >= MAX_ENTRIES:
             self._known.clear()
-        self._known[path] = (self._clock() + REMEMBER_S, found)
+        for_s = REMEMBER_ABSENT_S if found is None else REMEMBER_S
+        self._known[path] = (self._clock() + for_s, found)
         return found
 
 
 async def _or_none(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
-    except DiscordRateLimited:
-        raise DiscordRateLimited("Discord is limiting our requests; try again in a moment") from None
+    except DiscordRateLimited as exc:
+        wait_s = {name: exc.details[name] for name in ("retry_after_s",) if name in exc.details}
+        raise DiscordRateLimited("Discord is limiting our requests; try again in a moment", **wait_s) from None
     except DiscordError as exc:
         if exc.details.get("status") in {403, 404}:
             return None

@@ -41,6 +41,10 @@ class RequestBroke(Exception):
 class WaitTooLong(Exception):
     """Discord wants a longer wait than a call may take."""
 
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(wait_s)
+        self.wait_s = wait_s
+
 
 def connector() -> aiohttp.TCPConnector:
     """Connection pool for REST and the gateway's websockets. On the loop."""
@@ -102,8 +106,10 @@ class DiscordRest:
         except disnake.HTTPException as exc:
             raise _refused(exc, method, path) from exc
         except (TimeoutError, WaitTooLong) as exc:
+            wait = {"retry_after_s": exc.wait_s} if isinstance(exc, WaitTooLong) else {}
             raise DiscordRateLimited(
-                f"{shown(method, path)} did not finish within {self._limit_s:g} s (rate limit, or Discord is slow)"
+                f"{shown(method, path)} did not finish within {self._limit_s:g} s (rate limit, or Discord is slow)",
+                **wait,
             ) from exc
         except aiohttp.ClientError as exc:
             raise RequestBroke(_why(exc)) from exc
@@ -139,7 +145,7 @@ class DiscordRest:
             asyncio.get_running_loop().call_later(wait_s + GLOBAL_GRACE_S, gate.set)
         elif self._limit_s and wait_s > self._limit_s:
             response.release()
-            raise WaitTooLong
+            raise WaitTooLong(wait_s)
 
 
 def broken(exc: RequestBroke, method: str, path: str) -> DiscordError:

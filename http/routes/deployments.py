@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from aiohttp import web
@@ -15,7 +14,7 @@ from flora.http.render import json_response
 from flora.http.routes.deployment_request import parse_deployment, parse_source
 from flora.http.routing import Access, Route, guild_id_of
 from flora.messages.deployment import Deploy, DeployActor, GetDeployment, ListDeployments
-from flora.messages.errors import BundleFailed, FloraError, GuestError, RequestError
+from flora.messages.errors import BundleFailed, FloraError, GuestError
 from flora.messages.gateway import DescribeMember
 from flora.messages.ids import GuildId, ReqId
 
@@ -74,23 +73,10 @@ async def list_deployments(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     message = ListDeployments(req_id=ReqId(""), trace=request[TRACE])
     found: list[dict[str, Any]] = await deps.peers.ask("deployer", message, deps.limits.peer_s)
-    gate = asyncio.Semaphore(deps.limits.parallel_checks)
-
-    async def may_see(row: dict[str, Any]) -> bool | None:
-        async with gate:
-            try:
-                await deps.access.check(request[IDENTITY], GuildId(row["guild_id"]))
-            except RequestError:
-                return False
-            except FloraError:
-                return None
-            return True
-
-    verdicts = await asyncio.gather(*map(may_see, found))
-    response = json_response([row for row, verdict in zip(found, verdicts, strict=True) if verdict])
-    skipped = verdicts.count(None)
-    if skipped:
-        response.headers[SKIPPED_HEADER] = str(skipped)
+    mine = await deps.access.among(request[IDENTITY], [GuildId(row["guild_id"]) for row in found])
+    response = json_response([row for row in found if row["guild_id"] in mine.guild_ids])
+    if mine.unknown:
+        response.headers[SKIPPED_HEADER] = str(mine.unknown)
     return response
 
 

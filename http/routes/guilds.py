@@ -1,11 +1,11 @@
-"""`/api/guilds`: how guilds are, and where an operator wants them to run."""
+"""`/api/guilds`: which ones a person administers, how guilds are, and where an operator wants them to run."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from flora.http.body import read_json_object
-from flora.http.deps import DEPS, TRACE
+from flora.http.deps import DEPS, IDENTITY, TRACE
 from flora.http.errors import UnprocessableBody
 from flora.http.render import json_response
 from flora.http.routing import Access, Route, guild_id_of
@@ -17,7 +17,21 @@ PLACE_LIMIT_S = 90.0
 """A dedicated worker is started and the script loaded there, by limits of their own that are shorter."""
 
 OPERATOR = DeployActor(kind="operator")
+MAX_JSON_NUMBER = 2**63 - 1
+"""Discord's permissions have 53 bits so far; what it sends must not fail here."""
+
 CHOICES = (Placement.SHARED, Placement.DEDICATED)  # the third one is not for people to choose
+
+
+async def own_guilds(request: web.Request) -> web.Response:
+    """`[{"id", "name", "icon", "permissions"}]`: guilds that the caller administers and the bot is in. Not for API tokens."""
+    mine = await request.app[DEPS].access.guilds_of(request[IDENTITY])
+    return json_response(
+        [
+            {"id": guild.id, "name": guild.name, "icon": guild.icon, "permissions": guild.permissions & MAX_JSON_NUMBER}
+            for guild in mine
+        ]
+    )
 
 
 async def guild_status(request: web.Request) -> web.Response:
@@ -49,6 +63,7 @@ async def place_guild(request: web.Request) -> web.Response:
 
 
 ROUTES = (
+    Route(method="GET", path="/guilds", handler=own_guilds, access=Access.USER),
     Route(method="GET", path="/guilds/status", handler=all_statuses, access=Access.OPERATOR),
     Route(method="GET", path="/guilds/{guild_id}/status", handler=guild_status, access=Access.GUILD_ADMIN_OR_OPERATOR),
     Route(method="PUT", path="/guilds/{guild_id}/placement", handler=place_guild, access=Access.OPERATOR, timed=False),

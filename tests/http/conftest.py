@@ -26,13 +26,14 @@ from flora.http.peers import PeerBook
 from flora.http.server import ApiServer, Listening
 from flora.http.sessions import SessionCookies, Sessions
 from flora.http.simulator import RunningSimulator, SimulatorConfig
+from flora.http.user_guilds import UserGuilds
 from flora.messages.base import Address, Message, Request
 from flora.messages.errors import Forbidden, TimedOut
-from flora.messages.gateway import CheckGuildAccess, DescribeMember
+from flora.messages.gateway import CheckGuildAccess, DescribeMember, FindGuilds
 from flora.messages.ids import UserId
 from flora.messages.lifecycle import Peers
 from flora.storage.ports import Cache
-from flora.storage.redis import RedisCache, make_client
+from flora.storage.redis import DegradingCache, RedisCache, make_client
 
 GUILD = "1000"
 USER = "77"
@@ -159,7 +160,7 @@ async def make_host() -> AsyncIterator[HostFactory]:
             deps = Deps(
                 peers=peers,
                 identity=(*([SessionCookies(login.sessions)] if login else []), BearerTokens(tokens)),
-                access=GuildAccess(peers, limits),
+                access=GuildAccess(peers, limits, **more.pop("access", {})),
                 log_streams=LogStreams(peers, limits),
                 audit=audit,
                 operator_secret=operator_secret,
@@ -264,8 +265,12 @@ async def make_entrance(make_host: HostFactory, valkey_url: str) -> AsyncIterato
             clock = [time.time()]
             sessions = Sessions(cache, oauth, secret=API_SECRET, ttl_s=COOKIE_TTL_S, now=lambda: clock[0])
             stack.push_async_callback(sessions.close)
-            login = Login(cache, sessions, oauth, more.pop("throttle", None))
-            host = await make_host(login=login, **more)
+            degrading = DegradingCache(cache)
+            user_guilds = UserGuilds(degrading, oauth, sessions)
+            login = Login(cache, sessions, oauth, user_guilds, more.pop("throttle", None))
+            host = await make_host(login=login, access={"cache": degrading, "user_guilds": user_guilds}, **more)
+            in_guilds = set(discord.simulator.world.guilds)
+            host.system.answers[FindGuilds] = lambda asked: tuple(filter(in_guilds.__contains__, asked.guild_ids))
             return Entrance(host, discord, cache, login, oauth, clock)
 
         yield make

@@ -7,6 +7,7 @@ import pytest
 
 from flora.actors.discord.access import ADMINISTRATOR, MANAGE_GUILD, GuildAccess, may_administer
 from flora.messages.errors import BadRequest, DiscordError, DiscordRateLimited, FloraError, Forbidden
+from flora.messages.ids import GuildId
 
 GUILD = {
     "id": "3",
@@ -57,9 +58,34 @@ async def test_given_an_administrator_when_checked_often_then_discord_is_asked_o
     await access.check("3", "2")
     assert sorted(discord.asked) == ["/guilds/3", "/guilds/3/members/2"]
 
-    now_s += 30.5
+    now_s += 10.5
     await access.check("3", "2")
     assert len(discord.asked) == 4
+
+
+async def test_given_a_stranger_who_joins_then_that_is_noticed_sooner_than_a_change_of_roles() -> None:
+    now_s = 100.0
+    discord = Discord({})
+    access = GuildAccess(discord, lambda: now_s)
+    with pytest.raises(Forbidden):
+        await access.check("3", "2")
+
+    discord.found["/guilds/3/members/2"] = {"user": {"username": "u"}, "roles": ["30"]}
+    now_s += 2.5
+    await access.check("3", "2")
+
+    assert discord.asked.count("/guilds/3") == 1
+
+
+async def test_given_guilds_when_asked_where_the_bot_is_then_only_unknown_ones_are_looked_up() -> None:
+    discord = Discord({})
+
+    present = await GuildAccess(discord).present(
+        (GuildId("9"), GuildId("3"), GuildId("4"), GuildId("../x")), frozenset({GuildId("9")})
+    )
+
+    assert present == ("9", "3")
+    assert sorted(discord.asked) == ["/guilds/3", "/guilds/4"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from flora.messages.base import Failed, Ok
 from flora.messages.gateway import (
     CheckGuildAccess,
     DescribeMember,
+    FindGuilds,
     GatewayControl,
     GatewayFailed,
     GatewayFrame,
@@ -255,6 +256,22 @@ async def test_given_a_guilds_owner_when_asked_then_access_is_granted_and_to_str
     assert values == {"a": None, "c": {"username": "owner-of-mine"}, "d": {"username": None}}
     (refusal,) = gateway.got(Failed, "http")
     assert (refusal.req_id, refusal.code, refusal.message) == ("b", "FORBIDDEN", "User is not in guild")
+
+
+@pytest.mark.parametrize("connect", [True, False])
+async def test_given_guilds_when_asked_where_the_bot_is_then_it_knows_before_and_after_it_connected(
+    simulator: RunningSimulator, begin: Begin, eventually: Any, connect: bool
+) -> None:
+    guild = simulator.add_guild()
+    gateway = begin(simulator.api_base, connect=connect)
+    if connect:
+        await eventually.soon(lambda: gateway.got(GatewayReady, "runtime"))
+
+    asked = (GuildId("5"), GuildId(guild.id))
+    gateway.receiveMessage(FindGuilds(req_id=ReqId("a"), guild_ids=asked), "http")
+
+    (answer,) = await eventually.soon(lambda: gateway.got(Ok, "http"))
+    assert answer.value == (guild.id,)
 
 
 async def test_given_a_wrong_token_when_started_then_runtime_is_told_what_to_change(
