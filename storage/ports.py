@@ -221,6 +221,29 @@ class KvSnapshot(Protocol):
         """Lets go of what holds the moment. Twice is fine."""
 
 
+class KvReplacement(Protocol):
+    """New contents of one store in the making. Nothing of the store changes before `commit`; `abandon` it in any case."""
+
+    def fill(self, entries: Iterable[tuple[str, KvEntry]]) -> None:
+        """Takes the contents, once. May be called on another thread than the store's; takes as long as reading them does.
+
+        Args:
+            entries: Bytewise ascending, as a snapshot gives them.
+        Raises:
+            BadRequest, TooLarge, KvQuotaExceeded: an entry cannot be taken.
+        """
+
+    def commit(self) -> int:
+        """Gives the store these contents, all at once, on the owner's thread; how many entries there are. Makes a store that is missing.
+
+        Raises:
+            KvQuotaExceeded: the guild would be over its total, or have too many stores.
+        """
+
+    def abandon(self) -> None:
+        """Removes what is left over. On any thread; twice is fine, also after `commit`."""
+
+
 class KvGuild(Protocol):
     """The key-value stores of one guild, held by their one owner.
 
@@ -351,6 +374,9 @@ class KvGuild(Protocol):
         Args:
             entries: Bytewise ascending, as a snapshot gives them. Takes as long as reading them does.
         """
+
+    def replacement(self, store: str) -> KvReplacement:
+        """The same in steps, of which the long one may be done on another thread. Not inside a batch."""
 
     def batch(self) -> AbstractContextManager[None]:
         """Calls inside become durable together when the block ends; answer nobody before that.

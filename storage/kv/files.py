@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 
 from flora.messages.errors import StorageError, Unavailable
@@ -17,7 +20,7 @@ from flora.storage.kv.compaction import Compaction, Successor, is_worth_it
 from flora.storage.kv.data_file import DataFile
 from flora.storage.kv.durability import Commits, Durability, Syncer
 from flora.storage.kv.folder import GuildFolder
-from flora.storage.kv.guild import LocalKv
+from flora.storage.kv.guild import Draft, LocalKv
 from flora.storage.kv.handles import HandleCache
 from flora.storage.kv.limits import KvLimits
 from flora.storage.kv.live_store import Contents, LiveStore
@@ -29,6 +32,7 @@ log = logging.getLogger("flora.kv")
 
 # An entry counts for its key once more than the file has it, so for less than this many times its place in the file.
 COUNTED_PER_FILE_BYTE = 3
+SORTED_AT_ONCE = 10_000  # keys; about two milliseconds
 RETRY_COMPACTION_S = 60.0  # after the disk refused one; it is most likely full
 
 
@@ -128,7 +132,7 @@ class FileSnapshot:
             raise Unavailable("the snapshot is closed")
         try:
             found = scan.scan_file(self._fileno, self._size)
-            for key in sorted(found.places):
+            for key in _in_order(found.places):
                 at, length = found.places[key]
                 entry = record.decode(os.pread(self._fileno, length, at)).entry()
                 if entry.expiration is None or entry.expiration > self._now:
@@ -140,6 +144,44 @@ class FileSnapshot:
         if self._fileno >= 0:
             os.close(self._fileno)
             self._fileno = -1
+
+
+def _in_order(keys: Collection[bytes]) -> Iterable[bytes]:
+    """Keys bytewise ascending. The reader is on a thread of its own, and a sort of them all keeps every other one waiting for as long."""
+    left = iter(keys)
+    runs = iter(lambda: sorted(islice(left, SORTED_AT_ONCE)), [])
+    return heapq.merge(*runs)
+
+
+class FileDraft:
+    """A `Draft` in a folder without a name, which is deleted by the next owner if this one does not come to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with _translated():
+            folder.mkdir(mode=0o700)
+            self.successor = Successor(folder)
+
+    def add(self, key: bytes, what: Record) -> None:
+        with _translated():
+            self.successor.add(key, record.encode(what))
+
+    def seal(self) -> None:
+        with _translated():
+            self.successor.flush()
+            os.fsync(self.successor.fileno)
+
+    def discard(self) -> None:
+        self.successor.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StorageError(f"a store cannot be written: {exc.strerror}") from exc
 
 
 class FolderShelf:
@@ -195,26 +237,18 @@ class FolderShelf:
         database = self._handle(name).file.database
         return FileSnapshot(database.fileno, database.end, now)
 
-    def replace(self, name: str, records: Iterable[tuple[bytes, Record]]) -> None:
+    def draft(self) -> FileDraft:
+        return FileDraft(self._folder.nameless())
+
+    def replace(self, name: str, draft: Draft, usage: KvUsage) -> None:
+        assert isinstance(draft, FileDraft)
         self._abandon_compaction(name)
         handle = self._handle(name)
-        handle.references += 1  # the records may come from other stores
-        successor = None
-        try:
-            successor = Successor(handle.file.folder)
-            for key, what in records:
-                successor.add(key, record.encode(what))
-            successor.flush()
-            os.fsync(successor.fileno)
-            handle.is_replaced = True
-            handle.file.replace_by(successor.path, successor.places, successor.live_bytes)
-        except OSError as exc:
-            raise StorageError(f"a store cannot be written: {exc.strerror}") from exc
-        finally:
-            handle.references -= 1
-            if successor is not None:
-                successor.close()
+        handle.is_replaced = True
+        new = draft.successor
+        handle.file.replace_by(new.path, new.places, new.live_bytes)
         self._close_store(name)
+        self._folder.note_usage(name, usage)
 
     def batch(self) -> AbstractContextManager[None]:
         return self._commits.batch()

@@ -5,7 +5,7 @@
                         store.json  id and time of making
                         data        see data_file.py
                         usage       what the store counts for; only while it is closed
-                    x-<uuid>/       a store that is being deleted
+                    x-<uuid>/       a store that is being deleted, or contents in the making
 
 Names are quoted: lower-case letters, digits, `_` and `-` stand for themselves, other bytes as `%` and two digits. So no name
 leaves the folder, none meets another file, and none depends on what a file system thinks of case or of accents.
@@ -88,9 +88,13 @@ class GuildFolder:
             sync_folder(self.path)
             return self._info(name)
 
+    def nameless(self) -> Path:
+        """Where a folder may be that the next owner deletes."""
+        return self.path / f"{_DELETED}{uuid.uuid4()}"
+
     def drop(self, name: str) -> None:
         """Deletes the folder of a store: at once for whoever looks, then file by file."""
-        doomed = self.path / f"{_DELETED}{uuid.uuid4()}"
+        doomed = self.nameless()
         with _translated("changed"):
             self.store_path(name).rename(doomed)
             sync_folder(self.path)

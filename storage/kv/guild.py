@@ -22,6 +22,19 @@ SWEEP_SLICE = 200  # records between two looks at the clock
 ALL = 2**63
 
 
+class Draft(Protocol):
+    """Contents of a store in the making. `add` and `seal` on any one thread."""
+
+    def add(self, key: bytes, record: Record) -> None:
+        """Adds a record."""
+
+    def seal(self) -> None:
+        """No more comes; what is there is durable."""
+
+    def discard(self) -> None:
+        """Removes what is left over. On any thread; twice is fine."""
+
+
 class Shelf(Protocol):
     """Where the stores of one guild are."""
 
@@ -49,8 +62,11 @@ class Shelf(Protocol):
     def snapshot(self, name: str, now: float) -> KvSnapshot:
         """A store that is there, as it is now."""
 
-    def replace(self, name: str, records: Iterable[tuple[bytes, Record]]) -> None:
-        """Gives a store that is there other contents: all of them or, when something raises, none."""
+    def draft(self) -> Draft:
+        """Room for new contents."""
+
+    def replace(self, name: str, draft: Draft, usage: KvUsage) -> None:
+        """Gives a store that is there the contents of a sealed draft, which count for so much: all of them or, when it raises, none."""
 
     def batch(self) -> AbstractContextManager[None]:
         """Writes inside become durable together."""
@@ -60,6 +76,29 @@ class Shelf(Protocol):
 
     def close(self) -> None:
         """Closes everything. Twice is fine."""
+
+
+class LocalReplacement:
+    """`KvReplacement` over a draft."""
+
+    def __init__(self, guild: LocalKv, store: str, draft: Draft, limits: KvLimits) -> None:
+        self._guild = guild
+        self._store = store
+        self._draft = draft
+        self._incoming = Incoming(limits)
+
+    def fill(self, entries: Iterable[tuple[str, KvEntry]]) -> None:
+        for key, record in self._incoming.records(entries):
+            self._draft.add(key, record)
+        self._draft.seal()
+
+    def commit(self) -> int:
+        usage = KvUsage(self._incoming.count, self._incoming.counted_bytes)
+        self._guild.commit_replacement(self._store, self._draft, usage)
+        return usage.keys
+
+    def abandon(self) -> None:
+        self._draft.discard()
 
 
 class LocalKv:
@@ -210,19 +249,36 @@ class LocalKv:
         return self._shelf.snapshot(store, self._clock())
 
     def restore(self, store: str, entries: Iterable[tuple[str, KvEntry]]) -> int:
+        replacement = self.replacement(store)
+        try:
+            replacement.fill(entries)
+            return replacement.commit()
+        finally:
+            replacement.abandon()
+
+    def replacement(self, store: str) -> LocalReplacement:
         self._check_name(store)
-        others = self.guild_bytes() - self.usage(store).stored_bytes
-        is_new = self._shelf.find(store) is None
+        return LocalReplacement(self, store, self._shelf.draft(), self._limits)
+
+    def commit_replacement(self, store: str, draft: Draft, usage: KvUsage) -> None:
+        """Gives a store the contents of a draft, if the guild may have so much. For `LocalReplacement`."""
+        self._check_name(store)
+        opened = self._existing(store)
+        own = opened.counted_bytes if opened else 0
+        total, _ = self._shelf.total()
+        if total - own + usage.stored_bytes > self._limits.max_guild_bytes:
+            total = self.guild_bytes()
+            own = self.usage(store).stored_bytes
+        self._limits.check_totals(usage.stored_bytes, total - own + usage.stored_bytes)
+        is_new = opened is None
         if is_new:
             self._create(store)
-        incoming = Incoming(entries, self._limits, others)
         try:
-            self._shelf.replace(store, incoming.records())
+            self._shelf.replace(store, draft, usage)
         except BaseException:
             if is_new:
-                self._shelf.drop(store)
+                self.drop(store)
             raise
-        return incoming.count
 
     def batch(self) -> AbstractContextManager[None]:
         self._check_open()

@@ -20,21 +20,19 @@ def make_record(value: KvValue, expiration: int | None, metadata: Any) -> Record
 class Incoming:
     """Entries to restore, checked one by one as they are taken."""
 
-    def __init__(self, entries: Iterable[tuple[str, KvEntry]], limits: KvLimits, others_bytes: int) -> None:
+    def __init__(self, limits: KvLimits) -> None:
         self.count = 0
         self.counted_bytes = 0
-        self._entries = entries
         self._limits = limits
-        self._others_bytes = others_bytes
 
-    def records(self) -> Iterator[tuple[bytes, Record]]:
+    def records(self, entries: Iterable[tuple[str, KvEntry]]) -> Iterator[tuple[bytes, Record]]:
         """Each with its key.
 
         Raises:
             BadRequest, TooLarge, KvQuotaExceeded: this one cannot be taken.
         """
         before = b""
-        for key, entry in self._entries:
+        for key, entry in entries:
             name = limits.key_bytes(key)
             if name <= before:
                 raise BadRequest("the entries to restore are not in the order of their keys, or one comes twice")
@@ -43,5 +41,5 @@ class Incoming:
             limits.check_entry(record.counted_bytes(name))
             self.count += 1
             self.counted_bytes += record.counted_bytes(name)
-            self._limits.check_totals(self.counted_bytes, self._others_bytes + self.counted_bytes)
+            self._limits.check_totals(self.counted_bytes, self.counted_bytes)
             yield name, record

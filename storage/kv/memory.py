@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 
 from flora.messages.ids import GuildId
-from flora.messages.kv import KvEntry, KvStoreInfo
+from flora.messages.kv import KvEntry, KvStoreInfo, KvUsage
 from flora.storage.kv import record
-from flora.storage.kv.guild import LocalKv
+from flora.storage.kv.guild import Draft, LocalKv
 from flora.storage.kv.limits import KvLimits, check_guild_id
 from flora.storage.kv.live_store import Contents, LiveStore
 from flora.storage.kv.record import Record
@@ -73,6 +73,21 @@ class _MemorySnapshot:
         self._records = {}
 
 
+class _MemoryDraft:
+    """A `Draft` in a dictionary."""
+
+    def __init__(self) -> None:
+        self.table = _MemoryTable({})
+        self.store = LiveStore(self.table, Contents(SortedKeys(), 0, {}, 0))
+
+    def add(self, key: bytes, record: Record) -> None:
+        self.store.put(key, record)
+
+    def seal(self) -> None: ...
+
+    def discard(self) -> None: ...
+
+
 class _MemoryShelf:
     """A `Shelf` in dictionaries."""
 
@@ -90,7 +105,7 @@ class _MemoryShelf:
     def create(self, name: str) -> KvStoreInfo:
         info = KvStoreInfo(store_id=str(uuid.uuid4()), name=name, created_at=datetime.now(UTC))
         self._infos[name] = info
-        self.replace(name, ())
+        self.replace(name, self.draft(), KvUsage(0, 0))
         return info
 
     def drop(self, name: str) -> None:
@@ -108,12 +123,12 @@ class _MemoryShelf:
     def snapshot(self, name: str, now: float) -> _MemorySnapshot:
         return _MemorySnapshot(dict(self._tables[name].records), now)
 
-    def replace(self, name: str, records: Iterable[tuple[bytes, Record]]) -> None:
-        table = _MemoryTable({})
-        store = LiveStore(table, Contents(SortedKeys(), 0, {}, 0))
-        for key, what in records:
-            store.put(key, what)
-        self._tables[name], self._stores[name] = table, store
+    def draft(self) -> _MemoryDraft:
+        return _MemoryDraft()
+
+    def replace(self, name: str, draft: Draft, usage: KvUsage) -> None:
+        assert isinstance(draft, _MemoryDraft)
+        self._tables[name], self._stores[name] = draft.table, draft.store
 
     def batch(self) -> AbstractContextManager[None]:
         return nullcontext()

@@ -25,6 +25,7 @@ from flora.storage.postgres.kv_connection import KvConnection, connect
 from flora.storage.postgres.queries import QUERIES
 
 ALL = 2**62
+NO_STORE = uuid.UUID(int=0)  # of entries whose store is not known yet
 
 
 class PostgresKv:
@@ -188,17 +189,17 @@ class PostgresKv:
         return PostgresSnapshot(self._url, self._at(store), self._now())
 
     def restore(self, store: str, entries: Iterable[tuple[str, KvEntry]]) -> int:
+        replacement = self.replacement(store)
+        try:
+            replacement.fill(entries)
+            return replacement.commit()
+        finally:
+            replacement.abandon()
+
+    def replacement(self, store: str) -> PostgresReplacement:
         self._check_name(store)
-        with self._database.transaction():
-            store_id = self._lock(store) or self._create(store)["id"]
-            before = self._before_write(store_id, b"")
-            incoming = Incoming(entries, self._limits, before["guild_bytes"] - before["store_bytes"])
-            self._database.execute("kv_empty_store", {"store_id": store_id})
-            rows = (_row(store_id, key, record) for key, record in incoming.records())
-            self._database.execute_many("kv_insert_entry", rows)
-            counts = {"key_count": incoming.count, "counted_bytes": incoming.counted_bytes}
-            self._database.execute("kv_count_store", {"store_id": store_id} | counts)
-        return incoming.count
+        twin = PostgresKv(self._url, self._guild_id, limits=self._limits, clock=self._clock, monotonic=self._monotonic)
+        return PostgresReplacement(self, twin, store)
 
     def batch(self) -> AbstractContextManager[None]:
         self._check_open()
@@ -294,6 +295,41 @@ class PostgresKv:
     def _check_open(self) -> None:
         if self._is_closed:
             raise Unavailable(f"the key-value stores of guild {self._guild_id} are closed")
+
+
+class PostgresReplacement:
+    """`KvReplacement` in a temporary table, on a connection of its own."""
+
+    def __init__(self, owner: PostgresKv, twin: PostgresKv, store: str) -> None:
+        self._owner = owner
+        self._twin = twin
+        self._store = store
+        self._incoming = Incoming(owner._limits)
+
+    def fill(self, entries: Iterable[tuple[str, KvEntry]]) -> None:
+        database = self._twin._database
+        rows = (_row(NO_STORE, key, record) for key, record in self._incoming.records(entries))
+        with database.transaction():
+            database.execute("kv_make_draft", {})
+            database.execute_many("kv_add_to_draft", rows)
+
+    def commit(self) -> int:
+        self._owner._check_open()
+        twin, database, incoming = self._twin, self._twin._database, self._incoming
+        with database.transaction():
+            found = twin._lock(self._store)
+            store_id = found or twin._create(self._store)["id"]
+            before = twin._before_write(store_id, b"")
+            others = before["guild_bytes"] - before["store_bytes"]
+            self._owner._limits.check_totals(incoming.counted_bytes, others + incoming.counted_bytes)
+            database.execute("kv_empty_store", {"store_id": store_id})
+            database.execute("kv_take_draft", {"store_id": store_id})
+            counts = {"key_count": incoming.count, "counted_bytes": incoming.counted_bytes}
+            database.execute("kv_count_store", {"store_id": store_id} | counts)
+        return incoming.count
+
+    def abandon(self) -> None:
+        self._twin.close()
 
 
 class PostgresSnapshot:

@@ -229,9 +229,18 @@ ORDER BY key;
 -- :name kv_empty_store
 DELETE FROM kv_entries WHERE store_id = %(store_id)s;
 
--- :name kv_insert_entry
-INSERT INTO kv_entries (store_id, key, value, is_json, expiration, metadata, counted_bytes)
+-- Contents of a store in the making: a table that only this connection sees.
+-- :name kv_make_draft
+CREATE TEMP TABLE kv_draft (LIKE kv_entries);
+
+-- :name kv_add_to_draft
+INSERT INTO kv_draft (store_id, key, value, is_json, expiration, metadata, counted_bytes)
 VALUES (%(store_id)s, %(key)s, %(value)s, %(is_json)s, %(expiration)s, %(metadata)s, %(counted_bytes)s);
+
+-- :name kv_take_draft
+INSERT INTO kv_entries (store_id, key, value, is_json, expiration, metadata, counted_bytes)
+SELECT %(store_id)s, key, value, is_json, expiration, metadata, counted_bytes
+FROM kv_draft;
 
 -- :name kv_count_store
 UPDATE kv_stores SET updated_at = now(), key_count = %(key_count)s, counted_bytes = %(counted_bytes)s

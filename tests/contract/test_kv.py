@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -597,6 +598,54 @@ def test_given_entries_that_cannot_be_restored_then_the_store_stays_as_it_was(op
     with pytest.raises(FloraError):
         kv.restore("new", entries())
     assert [info.name for info in kv.stores()] == [S]
+
+
+def test_given_a_replacement_filled_on_another_thread_then_the_store_changes_when_it_is_committed(kv: KvGuild) -> None:
+    kv.set(S, "a", V)
+    replacement = kv.replacement(S)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(replacement.fill, [("b", KvEntry(V)), ("c", KvEntry(V, None, 1))]).result()
+    kv.set(S, "d", V)
+    before = contents(kv)
+
+    count = replacement.commit()
+    replacement.abandon()
+    replacement.abandon()
+
+    assert set(before) == {"a", "d"}
+    assert count == 2
+    assert contents(kv) == {"b": KvEntry(V), "c": KvEntry(V, None, 1)}
+    assert kv.guild_bytes() == kv.usage(S).stored_bytes
+
+
+def test_given_a_replacement_that_is_abandoned_then_nothing_is_left_of_it(kv: KvGuild) -> None:
+    kv.set(S, "a", V)
+    for store in (S, "new"):
+        replacement = kv.replacement(store)
+        replacement.fill([("b", KvEntry(V))])
+        replacement.abandon()
+
+    assert contents(kv) == {"a": KvEntry(V)}
+    assert [info.name for info in kv.stores()] == [S]
+
+
+def test_given_a_guild_that_grew_meanwhile_when_a_replacement_is_committed_then_its_total_holds(
+    open_kv: OpenKv,
+) -> None:
+    kv = open_kv(max_guild_bytes=10)
+    kv.set(S, "a", V)
+    replacement = kv.replacement(S)
+    replacement.fill([("b", KvEntry(KvValue("12345678")))])
+    kv.set("other", "k", V)
+
+    with pytest.raises(KvQuotaExceeded):
+        replacement.commit()
+    kv.delete("other", "k")
+    count = replacement.commit()
+    replacement.abandon()
+
+    assert count == 1
+    assert contents(kv) == {"b": KvEntry(KvValue("12345678"))}
 
 
 def test_given_a_batch_with_a_refused_call_then_the_others_hold(kv: KvGuild) -> None:

@@ -232,6 +232,8 @@ class KvFilesMachine(KvMachine):
 
     @rule()
     def finish_compaction(self) -> None:
+        for info in self.kv.stores():
+            self.kv.usage(info.name)  # opens it: what a crash left of a compaction goes then
         self.kv.maintain()
         deadline = time.monotonic() + 5
         while any(self.folder.glob("*/*/*/compact")):
