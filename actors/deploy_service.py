@@ -3,57 +3,35 @@
 For one guild everything here happens one after the other, in the order of asking (`GuildTurns`); guilds do not wait for
 each other. A deploy compiles, loads, then stores:
 
-    files do not compile      nothing happened, nothing is recorded
-    load fails, or the bundle is no script      the router kept the old isolate; a failed revision is recorded
+    the sources do not compile, or the load fails      the router kept the old isolate; a failed revision is recorded
     outcome of the load unknown (no answer)      the previous script is loaded again: the last load wins
     storing fails       the previous script is loaded again, or the guild unloaded if there was none
     answer to the commit lost      the store is asked whether it has the revision; while it cannot say, the previous
                         script runs and a task of ours waits for the store and then loads whatever it has
 
-Nothing here depends on whether the asker still waits.
+A rollback is a deploy of what an earlier revision stored. An undeploy unloads, then removes what is stored; if that fails, the script
+is loaded again. The steps are in `deploy_steps.py`. Nothing here depends on whether the asker still waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from flora.actors.compile_cache import Script
-from flora.actors.deployment_record import (
-    as_sent,
-    audit_of,
-    change_summary,
-    check_size,
-    check_storable,
-    deploy_json,
-    deployment_json,
-    printable,
-    stored_bundle,
-)
+from flora.actors.deploy_steps import DeploySteps
+from flora.actors.deployment_record import as_deploy, deploy_json, deployment_json, revision_json
 from flora.actors.guild_scripts import GuildScripts, ScriptHost
 from flora.actors.restore import PATIENCE_S, Outcome, Restorer
-from flora.messages.deployment import Deploy, Deployment, Revision
-from flora.messages.errors import FloraError, GuestError, NotFound, ShuttingDown, StorageError, TimedOut, Unavailable
+from flora.messages.deployment import Deploy, GetRevision, ListRevisions, Revision, RollBack, Undeploy
+from flora.messages.errors import BadRequest, NotFound, ShuttingDown
 from flora.messages.ids import GuildId
-from flora.storage.backoff import Backoff
-from flora.storage.ports import DeploymentStore, DeploymentSummary, Recorded
+from flora.storage.ports import DeploymentStore, DeploymentSummary, RevisionCursor
 
 log = logging.getLogger(__name__)
-
-RECONCILE_BACKOFF = Backoff(first_s=1.0, cap_s=30.0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Plan:
-    """What one deploy will store, and what it replaces."""
-
-    deployment: Deployment
-    revision: Revision
-    previous: Deployment | None
 
 
 class DeployService:
@@ -78,17 +56,15 @@ class DeployService:
             patience_s: How long a restore keeps its place, see `Restorer`.
         """
         self._store = store
-        self._host = host
-        self._max_script_bytes = max_script_bytes
         self._scripts = GuildScripts(store, host, sleep)
+        self._steps = DeploySteps(self._scripts, max_script_bytes)
         self._restorer = Restorer(
             self._scripts,
             workers=workers,
             starter=starter,
-            deploy=lambda request, record: self._deploy(request, record_failure=record),
+            deploy=lambda request, record: self._steps.deploy(request, record_failure=record),
             patience_s=patience_s,
         )
-        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
     # What people ask for
@@ -101,10 +77,8 @@ class DeployService:
         Raises:
             BundleFailed, GuestError, StorageError, Unavailable: as said at `Deploy`.
         """
-        if self._draining:
-            raise ShuttingDown("flora is shutting down and takes no deploys")
-        async with self._scripts.turns.turn(request.guild_id, bounded=True):
-            recorded = await self._deploy(request)
+        async with self._turn(request.guild_id):
+            recorded = (await self._steps.deploy(request)).recorded
         return deploy_json(
             DeploymentSummary(
                 guild_id=request.guild_id,
@@ -114,9 +88,45 @@ class DeployService:
             )
         )
 
+    async def roll_back(self, request: RollBack) -> dict[str, Any]:
+        """Makes what an earlier revision stored the guild's script again.
+
+        Returns:
+            The new revision, as the API shows it.
+        Raises:
+            NotFound, BadRequest: there is no such revision, or it failed.
+            GuestError, StorageError, Unavailable: as `deploy`.
+        """
+        async with self._turn(request.guild_id):
+            target = await self._store.revision(request.guild_id, request.revision_id, include_bundle=True)
+            if target is None:
+                raise NotFound("Deployment revision not found", revision_id=request.revision_id)
+            if target.status != "success":
+                raise BadRequest("Rollback target must be a successful revision", revision_id=request.revision_id)
+            deployed = await self._steps.deploy(as_deploy(target, request), rolled_back_to=target.revision_id)
+        return revision_json(deployed.revision, include_bundle=False)
+
+    async def undeploy(self, request: Undeploy) -> dict[str, Any]:
+        """Stops the guild's script and forgets the deployment; revisions stay.
+
+        Raises:
+            NotFound: nothing is deployed.
+            StorageError, Unavailable: the script runs again.
+        """
+        async with self._turn(request.guild_id):
+            await self._steps.undeploy(request)
+        return {"guild_id": request.guild_id, "undeployed": True}
+
+    def _turn(self, guild_id: GuildId) -> AbstractAsyncContextManager[None]:
+        if self._draining:
+            raise ShuttingDown("flora is shutting down and takes no deploys")
+        return self._scripts.turns.turn(guild_id, bounded=True)
+
+    # What people want to see
+
     async def describe(self, guild_id: GuildId, *, include_bundle: bool) -> dict[str, Any]:
-        """The answer of GET /api/deployments/{guild}. NotFound: it has no successful revision."""
-        revision = await self._store.latest_success(guild_id, include_bundle=include_bundle)
+        """The answer of GET /api/deployments/{guild}. NotFound: nothing is deployed."""
+        revision = await self._store.latest_success(guild_id, include_bundle=include_bundle, must_be_live=True)
         if revision is None:
             raise NotFound("Deployment not found", guild_id=guild_id)
         return deployment_json(revision, include_bundle=include_bundle)
@@ -124,6 +134,33 @@ class DeployService:
     async def summaries(self) -> list[dict[str, Any]]:
         """All deployments, without code."""
         return [deploy_json(summary) for summary in await self._store.summaries()]
+
+    async def history(self, request: ListRevisions) -> dict[str, Any]:
+        """One page of a guild's revisions, see `ListRevisions`."""
+        before = (
+            RevisionCursor(deployed_at=request.before[0], revision_id=request.before[1]) if request.before else None
+        )
+        found = await self._store.history(
+            request.guild_id,
+            request.limit,
+            before,
+            include_bundle=request.include_bundle,
+            include_files=request.include_files,
+        )
+        shown = [revision_json(revision, include_bundle=request.include_bundle) for revision in found]
+        return {"revisions": shown, "more": bool(found) and await self._is_older(request.guild_id, found[-1])}
+
+    async def _is_older(self, guild_id: GuildId, than: Revision) -> bool:
+        assert than.deployed_at is not None  # it comes from the store
+        cursor = RevisionCursor(deployed_at=than.deployed_at, revision_id=than.revision_id)
+        return bool(await self._store.history(guild_id, 1, cursor, include_files=False))
+
+    async def revision(self, request: GetRevision) -> dict[str, Any]:
+        """One revision. NotFound: this guild has none with this id."""
+        found = await self._store.revision(request.guild_id, request.revision_id, include_bundle=request.include_bundle)
+        if found is None:
+            raise NotFound("Deployment revision not found", revision_id=request.revision_id)
+        return revision_json(found, include_bundle=request.include_bundle)
 
     # What the system asks for: see `Restorer`
 
@@ -157,7 +194,7 @@ class DeployService:
         for guild_id in running:
             self._scripts.of(guild_id).loaded = True
         for guild_id in unstored:
-            self._spawn(self._reconcile(guild_id, at_once=True))
+            self._steps.reconcile(guild_id, at_once=True)
 
     async def present(self, guild_ids: Iterable[GuildId], *, complete: bool) -> None:
         """The bot is in these guilds, and if the list is complete in no others."""
@@ -169,7 +206,7 @@ class DeployService:
         """Takes no new deploys and waits for those under way. False: some did not end within `limit_s`."""
         self._draining = True
         self._restorer.stop()
-        for task in self._tasks:
+        for task in self._steps.tasks:
             task.cancel()
         try:
             async with asyncio.timeout(limit_s):
@@ -177,127 +214,3 @@ class DeployService:
         except TimeoutError:
             return False
         return True
-
-    # One deploy; the caller has the guild's turn
-
-    async def _deploy(self, request: Deploy, *, record_failure: bool = True) -> Recorded:
-        check_storable(request)
-        try:
-            compiled = await self._scripts.compile(request.guild_id, as_sent(request))
-        except GuestError as exc:  # only of a bundle: files that do not compile raise BundleFailed and leave no trace
-            if record_failure:
-                await self._record_failure((await self._plan(request, request.bundle or "")).revision, exc)
-            raise
-        plan = await self._plan(request, stored_bundle(request, compiled))
-        try:
-            check_size(request, compiled, self._max_script_bytes)
-            await self._host.load(request.guild_id, compiled, restore=False)
-        except FloraError as exc:
-            if record_failure:
-                await self._record_failure(plan.revision, exc)
-            if isinstance(exc, TimedOut):
-                await self._put_back(plan)
-            raise
-        recorded = await self._record_success(plan)
-        self._host.stored(request.guild_id)
-        self._scripts.deployed(request.guild_id)
-        return recorded
-
-    async def _plan(self, request: Deploy, bundle: str) -> _Plan:
-        previous = await self._store.current(request.guild_id)
-        base = await self._store.latest_success(request.guild_id)
-        # A map that came with files alone describes something else; the one of the compiled script is inside it.
-        source_map = request.source_map if request.bundle is not None else None
-        revision = Revision(
-            revision_id=str(uuid.uuid4()),
-            guild_id=request.guild_id,
-            entry=request.entry,
-            bundle=bundle,
-            status="success",
-            deploy_source=request.source,
-            actor=request.actor,
-            files=request.files,
-            source_map=source_map,
-            build_id=request.build_id,
-            base_revision_id=base.revision_id if base else None,
-            change_summary=change_summary(request.files, base.files if base else None),
-        )
-        deployment = Deployment(
-            guild_id=request.guild_id, entry=request.entry, bundle=bundle, files=request.files, source_map=source_map
-        )
-        return _Plan(deployment=deployment, revision=revision, previous=previous)
-
-    async def _record_failure(self, revision: Revision, error: FloraError) -> None:
-        failed = replace(revision, status="failed", error_message=printable(str(error)))
-        try:
-            await self._store.record_failure(failed, audit_of(failed, "deploy.fail", error=error.code))
-        except (StorageError, Unavailable) as exc:
-            # The load's own error is what the author needs; the history has a gap, and the log says so.
-            log.error("failed revision not stored: %s", exc, extra={"guild_id": revision.guild_id})
-
-    async def _record_success(self, plan: _Plan) -> Recorded:
-        guild_id = plan.deployment.guild_id
-        try:
-            line = audit_of(plan.revision, "deploy.create")
-            return await self._store.record_success(plan.deployment, plan.revision, line)
-        except (StorageError, Unavailable) as exc:
-            recorded = await self._was_recorded(plan) if isinstance(exc, Unavailable) else None
-            if recorded is not None:
-                return recorded
-            outcome = await self._put_back(plan)
-            raise StorageError(
-                f"the script of guild {guild_id} loaded but could not be stored; {outcome}: {exc}", guild_id=guild_id
-            ) from exc
-
-    async def _was_recorded(self, plan: _Plan) -> Recorded | None:
-        """Whether a commit whose answer was lost took place. If the store cannot say, somebody will ask it again."""
-        guild_id = plan.deployment.guild_id
-        try:
-            found = await self._scripts.patiently(lambda: self._store.revision(guild_id, plan.revision.revision_id))
-            stored = await self._scripts.patiently(lambda: self._store.current(guild_id)) if found else None
-        except (StorageError, Unavailable):
-            self._spawn(self._reconcile(guild_id))
-            return None
-        if stored is None or stored.created_at is None or stored.updated_at is None:
-            return None
-        return Recorded(created_at=stored.created_at, updated_at=stored.updated_at)
-
-    async def _put_back(self, plan: _Plan) -> str:
-        """Makes the previous script the running one again. Returns what became of it, for an error text."""
-        guild_id = plan.deployment.guild_id
-        try:
-            if plan.previous is None:
-                await self._host.unload(guild_id)
-                self._scripts.of(guild_id).loaded = False
-                return "it was unloaded"
-            await self._scripts.run(plan.previous)
-        except FloraError as exc:
-            log.error("previous script of guild %s not put back: %s", guild_id, exc, extra={"guild_id": guild_id})
-            self._spawn(self._reconcile(guild_id))
-            return "the previous one could not be loaded again yet"
-        return "the previous one runs again"
-
-    async def _reconcile(self, guild_id: GuildId, *, at_once: bool = False) -> None:
-        """Loads what the store has, as soon as it can be asked. For when nobody knows which script runs."""
-        failures = 0
-        while True:
-            failures += 1
-            if failures > 1 or not at_once:
-                await self._scripts.sleep(RECONCILE_BACKOFF.delay_s(failures, self._scripts.rng))
-            try:
-                async with self._scripts.turns.turn(guild_id):
-                    stored = await self._store.current(guild_id)
-                    await (self._host.unload(guild_id) if stored is None else self._scripts.run(stored))
-            except Unavailable as exc:
-                log.warning("guild %s not settled yet: %s", guild_id, exc, extra={"guild_id": guild_id})
-                continue
-            except FloraError as exc:
-                log.error("Failed to load deployment for guild %s: %s", guild_id, exc, extra={"guild_id": guild_id})
-            return
-
-    # Helpers
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

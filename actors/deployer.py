@@ -27,13 +27,17 @@ from flora.messages.deployment import (
     Compiled,
     Deploy,
     GetDeployment,
+    GetRevision,
     ListDeployments,
+    ListRevisions,
     ListRunning,
     ListWantedGuilds,
     LoadGuild,
     ReloadGuilds,
     RestoreDeployments,
+    RollBack,
     ScriptStored,
+    Undeploy,
     UnloadGuild,
 )
 from flora.messages.errors import BugError, ConfigError, FloraError, TimedOut
@@ -113,7 +117,8 @@ class PeerHost:
 class Deployer(FloraActor):
     """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `audit_log`, and the order of deploys per guild.
 
-    Receives   Deploy, GetDeployment, ListDeployments, ReadAudit (front-end), RecordAudit (anybody),
+    Receives   Deploy, RollBack, Undeploy, GetDeployment, ListDeployments, ListRevisions, GetRevision, ReadAudit (front-end),
+               RecordAudit (anybody),
                RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement, ReadPlacements (router),
                GuildJoined, GuildLeft, GuildsPresent (gateway)
     Sends      Compile (compiler), LoadGuild, UnloadGuild, ScriptStored, ListRunning (router), RestoreProgress (runtime);
@@ -160,7 +165,7 @@ class Deployer(FloraActor):
         self._audit = PostgresAuditLog(self._database)
         self._go(keep_pruned(self._audit, settings.audit))
         self._service = DeployService(
-            PostgresDeploymentStore(self._database),
+            PostgresDeploymentStore(self._database, settings.deployments.keep_revisions),
             PeerHost(self._compiler, self._router, self._placements, load_limit_s(runtime)),
             max_script_bytes=runtime.max_script_bytes,
             workers=runtime.max_workers,
@@ -210,6 +215,22 @@ class Deployer(FloraActor):
     def receiveMsg_Deploy(self, msg: Deploy, sender: Address) -> None:
         """Deploys; goes on to a definite end also when the asker is gone."""
         self._answer(msg, sender, self._service.deploy(msg))
+
+    def receiveMsg_RollBack(self, msg: RollBack, sender: Address) -> None:
+        """Deploys what an earlier revision stored; as definite as a deploy."""
+        self._answer(msg, sender, self._service.roll_back(msg))
+
+    def receiveMsg_Undeploy(self, msg: Undeploy, sender: Address) -> None:
+        """Takes a guild's script away; as definite as a deploy."""
+        self._answer(msg, sender, self._service.undeploy(msg))
+
+    def receiveMsg_ListRevisions(self, msg: ListRevisions, sender: Address) -> None:
+        """One page of a guild's history."""
+        self._answer(msg, sender, self._service.history(msg))
+
+    def receiveMsg_GetRevision(self, msg: GetRevision, sender: Address) -> None:
+        """One attempt to deploy."""
+        self._answer(msg, sender, self._service.revision(msg))
 
     def receiveMsg_GetDeployment(self, msg: GetDeployment, sender: Address) -> None:
         """One guild's deployment as it is shown."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from flora.actors.audit_trail import audit_line
 from flora.actors.compile_cache import Script
 from flora.messages.audit import AuditLine
-from flora.messages.deployment import ChangeSummary, Compiled, Deploy, Deployment, Revision, SourceFile
+from flora.messages.deployment import ChangeSummary, Compiled, Deploy, Deployment, Revision, RollBack, SourceFile
 from flora.messages.errors import BugError, BundleFailed, LoadFailed
 from flora.storage.ports import DeploymentSummary
 
@@ -41,6 +42,21 @@ def as_sent(request: Deploy) -> Script:
 def as_stored(deployment: Deployment) -> Script:
     """A stored deployment as the compiler takes it. Its files are for people; what runs is the bundle."""
     return Script(entry=deployment.entry, files=None, bundle=deployment.bundle, source_map=deployment.source_map)
+
+
+def as_deploy(target: Revision, request: RollBack) -> Deploy:
+    """A rollback as the deploy it is: the stored bundle runs, the files come along to be shown."""
+    return Deploy(
+        req_id=request.req_id,
+        trace=request.trace,
+        guild_id=target.guild_id,
+        entry=target.entry,
+        files=target.files,
+        bundle=target.bundle,
+        source_map=target.source_map,
+        source=request.source,
+        actor=request.actor,
+    )
 
 
 def stored_bundle(request: Deploy, compiled: Compiled) -> str:
@@ -121,6 +137,39 @@ def deployment_json(revision: Revision, *, include_bundle: bool) -> dict[str, An
     if include_bundle:
         shown["bundle"] = revision.bundle
     return shown
+
+
+def revision_json(revision: Revision, *, include_bundle: bool) -> dict[str, Any]:
+    """One attempt to deploy. What is absent is left out, as is the bundle of a failed attempt that is not kept any more."""
+    actor = {
+        "actor_type": revision.actor.kind,
+        "user_id": revision.actor.user_id,
+        "username": revision.actor.username,
+    }
+    summary = revision.change_summary
+    optional = {
+        "error_message": revision.error_message,
+        "build_id": revision.build_id,
+        "base_revision_id": revision.base_revision_id,
+        "change_summary": asdict(summary) if summary is not None else None,
+        "files": None if revision.files is None else [_file_json(file) for file in revision.files],
+        "source_map": None if revision.source_map is None else _file_json(revision.source_map),
+        "bundle": (revision.bundle or None) if include_bundle else None,
+    }
+    return {
+        "id": revision.revision_id,
+        "guild_id": revision.guild_id,
+        "entry": revision.entry,
+        "status": revision.status,
+        "deployed_at": rfc3339(revision.deployed_at),
+        "deploy_source": revision.deploy_source,
+        "actor": _present(actor),
+        **_present(optional),
+    }
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def rfc3339(instant: datetime | None) -> str:

@@ -19,9 +19,9 @@ def count_parameter(request: web.Request, name: str, default: int, most: int) ->
     return min(int(text), most)
 
 
-def flag_parameter(request: web.Request, name: str) -> bool:
-    """`true` or `false`; absent is false."""
-    text = request.query.get(name, "false")
+def flag_parameter(request: web.Request, name: str, *, default: bool = False) -> bool:
+    """`true` or `false`."""
+    text = request.query.get(name, "true" if default else "false")
     if text not in {"true", "false"}:
         raise BadRequest(f"`{name}` must be true or false", parameter=name)
     return text == "true"

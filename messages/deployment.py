@@ -1,7 +1,8 @@
 """Front-end → deployer → compiler, router, worker.
 
-Deploy → Ok(value=deployment dict) | Failed.   The deployer compiles (Compile → Ok), loads (LoadGuild to the router, which passes
-it to the worker as LoadIsolate), and stores; one deploy per guild at a time, with a definite end whatever the client does.
+Deploy → Ok(value=deployment dict) | Failed; RollBack and Undeploy likewise.   The deployer compiles (Compile → Ok), loads
+(LoadGuild to the router, which passes it to the worker as LoadIsolate), and stores; one deploy per guild at a time, with a definite
+end whatever the client does.
 """
 
 from __future__ import annotations
@@ -56,12 +57,12 @@ class ChangeSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """One attempt to deploy, as stored in table `deployment_revisions`; never changed after it is written."""
+    """One attempt to deploy, as stored in table `deployment_revisions`. Of failed ones bundle and map are dropped later."""
 
     revision_id: str  # uuid in its usual text form
     guild_id: GuildId
     entry: str
-    bundle: str | None  # None where it was not asked for; never None when it is written
+    bundle: str | None  # None where it was not asked for, empty where it is not kept; never None when it is written
     status: str  # success, failed
     deploy_source: str  # cli, webui, bootstrap, api, unknown
     actor: DeployActor
@@ -79,7 +80,7 @@ class Deploy(Request):
     """Make this the guild's script. At least one of `files` and `bundle` is given; both are checked by the front-end.
 
     Ok.value: {"guild_id", "entry", "created_at", "updated_at"} (RFC 3339).
-    Failed: BUNDLE_FAILED (no revision recorded), LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY (failed revision recorded, old
+    Failed: BUNDLE_FAILED, LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY (failed revision recorded, old
     script still live), STORAGE_ERROR (old script live again), UNAVAILABLE.
     """
 
@@ -91,6 +92,55 @@ class Deploy(Request):
     source: str  # cli, webui, bootstrap, api, unknown
     actor: DeployActor
     build_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack(Request):
+    """Make what an earlier revision stored the guild's script again, as a new revision.
+
+    Ok.value: the new revision, as in GET /api/deployments/{guild}/revisions/{id}. Failed: NOT_FOUND, BAD_REQUEST (it is a
+    failed one), and as `Deploy`.
+    """
+
+    guild_id: GuildId
+    revision_id: str
+    source: str  # cli, webui, bootstrap, api
+    actor: DeployActor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undeploy(Request):
+    """Stop the guild's script and forget its deployment; revisions stay. Ok.value: {"guild_id", "undeployed": True}.
+
+    Failed: NOT_FOUND, STORAGE_ERROR and UNAVAILABLE (the script runs again).
+    """
+
+    guild_id: GuildId
+    source: str
+    actor: DeployActor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRevisions(Request):
+    """Ok.value: {"revisions": [as in GetRevision, newest first], "more": whether there are older ones}.
+
+    A page may be shorter than `limit` where code would make it too large for one message.
+    """
+
+    guild_id: GuildId
+    limit: int
+    before: tuple[datetime, str] | None = None  # time and id of the last one seen
+    include_bundle: bool = False
+    include_files: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetRevision(Request):
+    """Ok.value: the answer of GET /api/deployments/{guild}/revisions/{id} as a plain dict. Failed: NOT_FOUND."""
+
+    guild_id: GuildId
+    revision_id: str
+    include_bundle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

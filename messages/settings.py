@@ -113,6 +113,13 @@ class SecretsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSettings:
+    """How much history a guild's deployments have."""
+
+    keep_revisions: int = 50  # successful ones, and as many failed ones; 0: all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditSettings:
     """How much of the audit log is kept. 0: no such limit."""
 
@@ -133,5 +140,6 @@ class Settings:
     api: ApiSettings = field(default_factory=ApiSettings)
     discord: DiscordSettings = field(default_factory=DiscordSettings)
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
+    deployments: DeploymentSettings = field(default_factory=DeploymentSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     cluster_secret: bytes = field(default=b"", repr=False)  # signs what actors send each other

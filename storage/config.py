@@ -21,6 +21,7 @@ from flora.messages.settings import (
     AuditSettings,
     CacheSettings,
     DatabaseSettings,
+    DeploymentSettings,
     DiscordSettings,
     FetchSettings,
     RuntimeSettings,
@@ -124,6 +125,7 @@ KEYS: tuple[Key, ...] = (
     Key("api.cookie_ttl_secs", "API_COOKIE_TTL_SECS", values.whole(least=1), "cookie_ttl_secs"),
     Key("api.cookie_secure", "API_COOKIE_SECURE", values.boolean, "cookie_secure"),
     Key("api.operator_secret", "API_OPERATOR_SECRET", values.text, "operator_secret"),
+    Key("deployments.keep_revisions", "DEPLOYMENTS_KEEP_REVISIONS", values.whole(), "keep_revisions"),
     Key("audit.keep_days", "AUDIT_KEEP_DAYS", values.whole(most=36_500), "keep_days"),
     Key("audit.keep_rows", "AUDIT_KEEP_ROWS", values.whole(), "keep_rows"),
     # Scripts are bundled inside flora. An old configuration still loads; these have no effect.
@@ -268,6 +270,7 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
         api=ApiSettings(**loading.section("api")),  # type: ignore[arg-type]
         discord=DiscordSettings(simulated=simulated, **loading.section("discord")),  # type: ignore[arg-type]
         secrets=SecretsSettings(**loading.section("secrets")),  # type: ignore[arg-type]
+        deployments=DeploymentSettings(**loading.section("deployments")),  # type: ignore[arg-type]
         audit=AuditSettings(**loading.section("audit")),  # type: ignore[arg-type]
     )
 

@@ -5,11 +5,13 @@ They keep every promise of the ports but the one to last, and pass the same suit
 
 from __future__ import annotations
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from flora.messages.audit import AuditCursor, AuditLine
 from flora.messages.deployment import Deployment, Revision
@@ -17,7 +19,16 @@ from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId, UserId
 from flora.messages.placement import Placement
 from flora.storage import token_text
-from flora.storage.ports import DeploymentSummary, Recorded, RevisionCursor, StoredPlacement, TokenRecord
+from flora.storage.ports import (
+    KEEP_FAILED_BUNDLES,
+    KEEP_REVISIONS,
+    MAX_PAGE_BYTES,
+    DeploymentSummary,
+    Recorded,
+    RevisionCursor,
+    StoredPlacement,
+    TokenRecord,
+)
 
 WallClock = Callable[[], datetime]
 
@@ -29,8 +40,11 @@ def utc_now() -> datetime:
 class MemoryDeploymentStore:
     """`DeploymentStore` in two dictionaries."""
 
-    def __init__(self, now: WallClock = utc_now, audit: MemoryAuditLog | None = None) -> None:
+    def __init__(
+        self, now: WallClock = utc_now, audit: MemoryAuditLog | None = None, keep_revisions: int = KEEP_REVISIONS
+    ) -> None:
         self._now = now
+        self._keep_revisions = keep_revisions
         self._audit = audit or MemoryAuditLog()
         self._deployments: dict[GuildId, Deployment] = {}
         self._revisions: dict[GuildId, list[Revision]] = {}  # oldest first
@@ -46,6 +60,7 @@ class MemoryDeploymentStore:
     ) -> Recorded:
         stored_at = self._add(revision)
         await self._tell(audit)
+        self._prune(revision)
         before = self._deployments.get(deployment.guild_id)
         created_at = before.created_at if before and before.created_at else stored_at
         self._deployments[deployment.guild_id] = replace(deployment, created_at=created_at, updated_at=stored_at)
@@ -54,15 +69,26 @@ class MemoryDeploymentStore:
     async def record_failure(self, revision: Revision, audit: AuditLine | None = None) -> Revision:
         stored_at = self._add(revision)
         await self._tell(audit)
+        self._prune(revision)
         return replace(revision, deployed_at=stored_at)
 
-    async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:
+    async def remove(self, guild_id: GuildId, audit: AuditLine) -> bool:
+        if self._deployments.pop(guild_id, None) is None:
+            return False
+        await self._tell(audit)
+        return True
+
+    async def latest_success(
+        self, guild_id: GuildId, *, include_bundle: bool = False, must_be_live: bool = False
+    ) -> Revision | None:
+        if must_be_live and guild_id not in self._deployments:
+            return None
         newest_first = reversed(self._revisions.get(guild_id, []))
         found = next((revision for revision in newest_first if revision.status == "success"), None)
         return _shown(found, include_bundle) if found else None
 
     async def latest(self, guild_id: GuildId) -> Revision | None:
-        newest = await self.history(guild_id, 1)
+        newest = await self.history(guild_id, 1, include_files=False)
         return newest[0] if newest else None
 
     async def revision(self, guild_id: GuildId, revision_id: str, *, include_bundle: bool = False) -> Revision | None:
@@ -71,17 +97,47 @@ class MemoryDeploymentStore:
         return _shown(found, include_bundle) if found else None
 
     async def history(
-        self, guild_id: GuildId, limit: int, before: RevisionCursor | None = None, *, include_bundle: bool = False
+        self,
+        guild_id: GuildId,
+        limit: int,
+        before: RevisionCursor | None = None,
+        *,
+        include_bundle: bool = False,
+        include_files: bool = True,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> Sequence[Revision]:
         newest_first = list(reversed(self._revisions.get(guild_id, [])))
         if before is not None:
             end = (before.deployed_at, before.revision_id)
             newest_first = [known for known in newest_first if (_stamp(known), known.revision_id) < end]
-        return [_shown(revision, include_bundle) for revision in newest_first[:limit]]
+        shown = [_shown(revision, include_bundle, include_files) for revision in newest_first[:limit]]
+        sizes = accumulate(map(_bytes_of, shown))
+        return [
+            known
+            for place, (known, size) in enumerate(zip(shown, sizes, strict=True))
+            if not place or size <= max_bytes
+        ]
 
     async def _tell(self, line: AuditLine | None) -> None:
         if line is not None:
             await self._audit.record([line])
+
+    def _prune(self, added: Revision) -> None:
+        known = self._revisions[added.guild_id]
+        alike = [revision for revision in known if revision.status == added.status]
+        surplus = alike[: -self._keep_revisions] if self._keep_revisions else []
+        gone = {revision.revision_id for revision in surplus}
+        known[:] = [
+            replace(revision, base_revision_id=None) if revision.base_revision_id in gone else revision
+            for revision in known
+            if revision.revision_id not in gone
+        ]
+        if added.status == "failed":
+            old = {revision.revision_id for revision in alike[:-KEEP_FAILED_BUNDLES]}
+            known[:] = [
+                replace(revision, bundle="", source_map=None) if revision.revision_id in old else revision
+                for revision in known
+            ]
 
     def _add(self, revision: Revision) -> datetime:
         known = self._revisions.setdefault(revision.guild_id, [])
@@ -249,8 +305,16 @@ def _summary(deployment: Deployment) -> DeploymentSummary:
     )
 
 
-def _shown(revision: Revision, include_bundle: bool) -> Revision:
-    return revision if include_bundle else replace(revision, bundle=None)
+def _shown(revision: Revision, include_bundle: bool, include_files: bool = True) -> Revision:
+    shown = revision if include_bundle else replace(revision, bundle=None)
+    return shown if include_files else replace(shown, files=None, source_map=None)
+
+
+def _bytes_of(revision: Revision) -> int:
+    files = revision.files and [asdict(file) for file in revision.files]
+    source_map = revision.source_map and asdict(revision.source_map)
+    parts = [json.dumps(part, ensure_ascii=False) for part in (files, source_map) if part is not None]
+    return sum(len(part.encode()) for part in (revision.bundle or "", *parts))
 
 
 def _stamp(revision: Revision) -> datetime:

@@ -21,6 +21,10 @@ from flora.messages.kv import KvEntry, KvPage, KvStoreInfo, KvUsage, KvValue
 from flora.messages.placement import Placement
 from flora.storage.secret_cipher import Sealed
 
+KEEP_REVISIONS = 50  # of each status per guild
+KEEP_FAILED_BUNDLES = 3
+MAX_PAGE_BYTES = 16_000_000  # a page of history travels between processes as one message
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSummary:
@@ -93,25 +97,48 @@ class DeploymentStore(Protocol):
     ) -> Recorded:
         """Adds the revision (and the audit line) and makes the deployment the guild's current one: all or nothing.
 
-        The revision's time is later than that of every stored revision of the guild, also when the clock went back.
+        The revision's time is later than that of every stored revision of the guild, also when the clock went back. Successful
+        revisions beyond what the store is to keep are deleted with it, oldest first.
         """
 
     async def record_failure(self, revision: Revision, audit: AuditLine | None = None) -> Revision:
-        """Adds a failed revision (and the audit line) and gives it back with its time; the current deployment stays."""
+        """Adds a failed revision (and the audit line) and gives it back with its time; the current deployment stays.
 
-    async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:
-        """The newest successful revision, or None."""
+        Failed revisions beyond what the store is to keep are deleted; all but the newest KEEP_FAILED_BUNDLES lose bundle and map.
+        """
+
+    async def remove(self, guild_id: GuildId, audit: AuditLine) -> bool:
+        """Forgets the guild's current deployment and adds the audit line: both or neither. Revisions stay.
+
+        False: there is none, and nothing was added.
+        """
+
+    async def latest_success(
+        self, guild_id: GuildId, *, include_bundle: bool = False, must_be_live: bool = False
+    ) -> Revision | None:
+        """The newest successful revision, or None. With `must_be_live` only if the guild has a current deployment."""
 
     async def latest(self, guild_id: GuildId) -> Revision | None:
-        """The newest revision of any status, without bundle, or None."""
+        """The newest revision of any status, without code, or None."""
 
     async def revision(self, guild_id: GuildId, revision_id: str, *, include_bundle: bool = False) -> Revision | None:
         """One revision of this guild, or None. An id that is no uuid is simply not found."""
 
     async def history(
-        self, guild_id: GuildId, limit: int, before: RevisionCursor | None = None, *, include_bundle: bool = False
+        self,
+        guild_id: GuildId,
+        limit: int,
+        before: RevisionCursor | None = None,
+        *,
+        include_bundle: bool = False,
+        include_files: bool = True,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> Sequence[Revision]:
-        """Up to `limit` revisions strictly older than `before`, newest first."""
+        """Up to `limit` revisions strictly older than `before`, newest first.
+
+        Fewer where bundles, files and maps that are asked for would be more than `max_bytes` together (files and maps as JSON);
+        never none because of that.
+        """
 
 
 class PlacementStore(Protocol):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from flora.http.routes import audit, auth, deployments, guilds, health, logs, metrics, workers
+from flora.http.routes import audit, auth, deployments, guilds, health, logs, metrics, revisions, workers
 
 TABLES = (
     health.ROUTES,
     auth.ROUTES,
     deployments.ROUTES,
+    revisions.ROUTES,
     guilds.ROUTES,
     workers.ROUTES,
     logs.ROUTES,

@@ -13,7 +13,7 @@ from flora.http.query import flag_parameter
 from flora.http.render import json_response
 from flora.http.routes.deployment_request import parse_deployment, parse_source
 from flora.http.routing import Access, Route, guild_id_of
-from flora.messages.deployment import Deploy, DeployActor, GetDeployment, ListDeployments
+from flora.messages.deployment import Deploy, DeployActor, GetDeployment, ListDeployments, Undeploy
 from flora.messages.errors import BundleFailed, FloraError, GuestError
 from flora.messages.gateway import DescribeMember
 from flora.messages.ids import GuildId, ReqId
@@ -21,6 +21,7 @@ from flora.messages.ids import GuildId, ReqId
 AS_LONG_AS_IT_TAKES_S = 0
 """The deployer ends every deploy by its own limits. Cutting it short here would leave the caller guessing."""
 
+SOURCE_HEADER = "x-flora-deploy-source"
 SKIPPED_HEADER = "X-Flora-Skipped-Guilds"
 
 
@@ -32,7 +33,7 @@ async def deploy(request: web.Request) -> web.Response:
     deps = request.app[DEPS]
     guild_id = guild_id_of(request)
     wanted = parse_deployment(await read_json_object(request))
-    source = parse_source(request.headers.get("x-flora-deploy-source"))
+    source = parse_source(request.headers.get(SOURCE_HEADER))
     message = Deploy(
         req_id=ReqId(""),
         trace=request[TRACE],
@@ -42,15 +43,29 @@ async def deploy(request: web.Request) -> web.Response:
         bundle=wanted.bundle,
         source_map=wanted.source_map,
         source=source,
-        actor=await _actor(deps, request[IDENTITY], guild_id),
+        actor=await actor_of(deps, request[IDENTITY], guild_id),
         build_id=wanted.build_id,
     )
     try:
         return json_response(await deps.peers.ask("deployer", message, AS_LONG_AS_IT_TAKES_S))
     except BundleFailed as error:
-        raise _prefixed("invalid deployment files", error) from error
+        raise prefixed("invalid deployment files", error) from error
     except GuestError as error:
-        raise _prefixed("deployment failed", error) from error
+        raise prefixed("deployment failed", error) from error
+
+
+async def undeploy(request: web.Request) -> web.Response:
+    """Stops the guild's script and forgets the deployment; its history stays. `{"guild_id", "undeployed": true}`."""
+    deps = request.app[DEPS]
+    guild_id = guild_id_of(request)
+    message = Undeploy(
+        req_id=ReqId(""),
+        trace=request[TRACE],
+        guild_id=guild_id,
+        source=parse_source(request.headers.get(SOURCE_HEADER)),
+        actor=await actor_of(deps, request[IDENTITY], guild_id),
+    )
+    return json_response(await deps.peers.ask("deployer", message, AS_LONG_AS_IT_TAKES_S))
 
 
 async def get_deployment(request: web.Request) -> web.Response:
@@ -80,7 +95,8 @@ async def list_deployments(request: web.Request) -> web.Response:
     return response
 
 
-async def _actor(deps: Deps, caller: Identity, guild_id: GuildId) -> DeployActor:
+async def actor_of(deps: Deps, caller: Identity, guild_id: GuildId) -> DeployActor:
+    """Who is calling, as history and audit log keep it. An API token has no name of its own: the guild member's is taken."""
     username = caller.username
     if username is None:
         question = DescribeMember(req_id=ReqId(""), guild_id=guild_id, user_id=caller.user_id)
@@ -91,7 +107,8 @@ async def _actor(deps: Deps, caller: Identity, guild_id: GuildId) -> DeployActor
     return DeployActor(kind=caller.kind, user_id=caller.user_id, username=username)
 
 
-def _prefixed(prefix: str, error: FloraError) -> FloraError:
+def prefixed(prefix: str, error: FloraError) -> FloraError:
+    """The same error with words before its text."""
     return type(error)(f"{prefix}: {error}", **error.details)
 
 
@@ -99,4 +116,5 @@ ROUTES = (
     Route(method="GET", path="/deployments", handler=list_deployments, access=Access.USER),
     Route(method="GET", path="/deployments/{guild_id}", handler=get_deployment, access=Access.GUILD_ADMIN),
     Route(method="POST", path="/deployments/{guild_id}", handler=deploy, access=Access.GUILD_ADMIN, timed=False),
+    Route(method="DELETE", path="/deployments/{guild_id}", handler=undeploy, access=Access.GUILD_ADMIN, timed=False),
 )

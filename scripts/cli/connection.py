@@ -66,6 +66,10 @@ class ApiClient:
         with self._open("PUT", path, limit_s, headers, json.dumps(body).encode()) as response:
             return self._json(response)
 
+    def delete_json(self, path: str, headers: Mapping[str, str] | None = None, limit_s: float = ANSWER_LIMIT_S) -> Any:
+        with self._open("DELETE", path, limit_s, headers) as response:
+            return self._json(response)
+
     def stream(self, path: str, query: Mapping[str, str], last_event_id: str | None) -> Iterator[str]:
         """Lines of an event stream, until it ends or breaks."""
         headers = {"Accept": "text/event-stream"}

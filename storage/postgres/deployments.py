@@ -13,16 +13,28 @@ from flora.messages.audit import AuditLine
 from flora.messages.deployment import ChangeSummary, DeployActor, Deployment, Revision, SourceFile
 from flora.messages.errors import BugError
 from flora.messages.ids import GuildId
-from flora.storage.ports import DeploymentSummary, Recorded, RevisionCursor
+from flora.storage.ports import (
+    KEEP_FAILED_BUNDLES,
+    KEEP_REVISIONS,
+    MAX_PAGE_BYTES,
+    DeploymentSummary,
+    Recorded,
+    RevisionCursor,
+)
 from flora.storage.postgres.audit import record_with
-from flora.storage.postgres.database import Database, Row
+from flora.storage.postgres.database import Database, Row, Transaction
 
 
 class PostgresDeploymentStore:
     """`DeploymentStore` on Postgres."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keep_revisions: int = KEEP_REVISIONS) -> None:
+        """
+        Args:
+            keep_revisions: How many of each status a guild keeps; 0: all.
+        """
         self._database = database
+        self._keep_revisions = keep_revisions
 
     async def current(self, guild_id: GuildId) -> Deployment | None:
         action = f"reading the deployment of guild {guild_id}"
@@ -50,26 +62,43 @@ class PostgresDeploymentStore:
                     "deployed_at": _present(stamped)["deployed_at"],
                 },
             )
-            if audit is not None:
-                await record_with(transaction, audit)
+            await self._tidy(transaction, revision, audit)
         return Recorded(**_present(stored))
 
     async def record_failure(self, revision: Revision, audit: AuditLine | None = None) -> Revision:
         action = f"storing a failed deployment of guild {revision.guild_id}"
         async with self._database.transaction(action) as transaction:
             stamped = _present(await transaction.fetch_one("insert_revision", _revision_params(revision)))
-            if audit is not None:
-                await record_with(transaction, audit)
+            await self._tidy(transaction, revision, audit)
         return replace(revision, deployed_at=stamped["deployed_at"])
 
-    async def latest_success(self, guild_id: GuildId, *, include_bundle: bool = False) -> Revision | None:
-        params = {"guild_id": guild_id, "include_bundle": include_bundle}
+    async def _tidy(self, transaction: Transaction, added: Revision, audit: AuditLine | None) -> None:
+        if audit is not None:
+            await record_with(transaction, audit)
+        if self._keep_revisions:
+            params = {"guild_id": added.guild_id, "status": added.status, "keep": self._keep_revisions}
+            await transaction.execute("prune_revisions", params)
+        if added.status == "failed":
+            dropped = {"guild_id": added.guild_id, "keep": KEEP_FAILED_BUNDLES}
+            await transaction.execute("drop_failed_bundles", dropped)
+
+    async def remove(self, guild_id: GuildId, audit: AuditLine) -> bool:
+        async with self._database.transaction(f"removing the deployment of guild {guild_id}") as transaction:
+            removed = await transaction.fetch_one("delete_deployment", {"guild_id": guild_id})
+            if removed is not None:
+                await record_with(transaction, audit)
+        return removed is not None
+
+    async def latest_success(
+        self, guild_id: GuildId, *, include_bundle: bool = False, must_be_live: bool = False
+    ) -> Revision | None:
+        params = {"guild_id": guild_id, "include_bundle": include_bundle, "must_be_live": must_be_live}
         action = f"reading the latest revision of guild {guild_id}"
         row = await self._database.fetch_one("latest_success", params, action)
         return _revision(row) if row else None
 
     async def latest(self, guild_id: GuildId) -> Revision | None:
-        newest = await self.history(guild_id, 1)
+        newest = await self.history(guild_id, 1, include_files=False)
         return newest[0] if newest else None
 
     async def revision(self, guild_id: GuildId, revision_id: str, *, include_bundle: bool = False) -> Revision | None:
@@ -81,12 +110,21 @@ class PostgresDeploymentStore:
         return _revision(row) if row else None
 
     async def history(
-        self, guild_id: GuildId, limit: int, before: RevisionCursor | None = None, *, include_bundle: bool = False
+        self,
+        guild_id: GuildId,
+        limit: int,
+        before: RevisionCursor | None = None,
+        *,
+        include_bundle: bool = False,
+        include_files: bool = True,
+        max_bytes: int = MAX_PAGE_BYTES,
     ) -> Sequence[Revision]:
         params = {
             "guild_id": guild_id,
             "limit": limit,
             "include_bundle": include_bundle,
+            "include_files": include_files,
+            "max_bytes": max_bytes,
             "before_at": before.deployed_at if before else None,
             "before_id": before.revision_id if before else None,
         }

@@ -37,12 +37,38 @@ ON CONFLICT (guild_id) DO UPDATE SET
     updated_at = excluded.updated_at
 RETURNING created_at, updated_at;
 
+-- :name delete_deployment
+DELETE FROM deployments
+WHERE guild_id = %(guild_id)s
+RETURNING guild_id;
+
+-- Old revisions of one kind; the newest ones stay, and with them the one that runs.
+-- :name prune_revisions
+DELETE FROM deployment_revisions
+WHERE id IN (
+    SELECT id FROM deployment_revisions
+    WHERE guild_id = %(guild_id)s AND status = %(status)s
+    ORDER BY deployed_at DESC, id DESC
+    OFFSET %(keep)s
+);
+
+-- What a failed attempt wanted to run is looked at right after it, or never.
+-- :name drop_failed_bundles
+UPDATE deployment_revisions SET bundle = '', source_map = NULL
+WHERE bundle <> '' AND id IN (
+    SELECT id FROM deployment_revisions
+    WHERE guild_id = %(guild_id)s AND status = 'failed'
+    ORDER BY deployed_at DESC, id DESC
+    OFFSET %(keep)s
+);
+
 -- :name latest_success
 SELECT id, guild_id, entry, CASE WHEN %(include_bundle)s THEN bundle END AS bundle, files, source_map, change_summary,
     status, deployed_at, deploy_source, actor_user_id, actor_username, actor_type, error_message, build_id,
     base_revision_id
 FROM deployment_revisions
 WHERE guild_id = %(guild_id)s AND status = 'success'
+    AND (NOT %(must_be_live)s OR EXISTS (SELECT 1 FROM deployments WHERE guild_id = %(guild_id)s))
 ORDER BY deployed_at DESC, id DESC
 LIMIT 1;
 
@@ -53,15 +79,33 @@ SELECT id, guild_id, entry, CASE WHEN %(include_bundle)s THEN bundle END AS bund
 FROM deployment_revisions
 WHERE guild_id = %(guild_id)s AND id = %(id)s;
 
+-- Sizes are added up over what is asked for, and the page ends before it has more than max_bytes; its first row is always there.
 -- :name revision_history
-SELECT id, guild_id, entry, CASE WHEN %(include_bundle)s THEN bundle END AS bundle, files, source_map, change_summary,
-    status, deployed_at, deploy_source, actor_user_id, actor_username, actor_type, error_message, build_id,
-    base_revision_id
-FROM deployment_revisions
-WHERE guild_id = %(guild_id)s
-    AND (%(before_id)s::uuid IS NULL OR (deployed_at, id) < (%(before_at)s::timestamptz, %(before_id)s::uuid))
-ORDER BY deployed_at DESC, id DESC
-LIMIT %(limit)s;
+WITH asked AS (
+    SELECT id, guild_id, entry, CASE WHEN %(include_bundle)s THEN bundle END AS bundle,
+        CASE WHEN %(include_files)s THEN files END AS files, CASE WHEN %(include_files)s THEN source_map END AS source_map,
+        change_summary, status, deployed_at, deploy_source, actor_user_id, actor_username, actor_type, error_message,
+        build_id, base_revision_id
+    FROM deployment_revisions
+    WHERE guild_id = %(guild_id)s
+        AND (%(before_id)s::uuid IS NULL OR (deployed_at, id) < (%(before_at)s::timestamptz, %(before_id)s::uuid))
+    ORDER BY deployed_at DESC, id DESC
+    LIMIT %(limit)s
+), measured AS (
+    SELECT asked.*,
+        row_number() OVER newest_first AS place,
+        sum(
+            coalesce(octet_length(bundle), 0) + coalesce(octet_length(files::text), 0)
+            + coalesce(octet_length(source_map::text), 0)
+        ) OVER newest_first AS bytes_so_far
+    FROM asked
+    WINDOW newest_first AS (ORDER BY deployed_at DESC, id DESC)
+)
+SELECT id, guild_id, entry, bundle, files, source_map, change_summary, status, deployed_at, deploy_source,
+    actor_user_id, actor_username, actor_type, error_message, build_id, base_revision_id
+FROM measured
+WHERE place = 1 OR bytes_so_far <= %(max_bytes)s
+ORDER BY deployed_at DESC, id DESC;
 
 -- :name insert_token
 INSERT INTO user_tokens (token_id, user_id, label, token_hash)

@@ -77,6 +77,38 @@ def test_given_a_new_version_that_throws_at_load_then_the_error_names_the_author
     assert deployed["bundle"] == ECHO % "v1"
 
 
+def test_given_two_versions_when_rolled_back_and_undeployed_by_command_then_what_answers_follows(
+    flora, refused, wait_for
+):
+    guild = flora.new_guild()
+    routes = flora.metrics()["guild_routes"]
+    guild.deploy(ECHO % "v1")
+    guild.deploy_files({"main.ts": ECHO % "v2"})
+
+    back = flora.cli("rollback", "--guild", guild.id)
+    assert back.returncode == 0, back.stderr
+    assert guild.ask("which") == "v1 which"
+    gone = flora.cli("undeploy", "--guild", guild.id, "--yes")
+    assert gone.returncode == 0, gone.stderr
+    assert flora.metrics()["guild_routes"] == routes - 1
+    with pytest.raises(refused) as caught:
+        flora.api("GET", f"/deployments/{guild.id}")
+    assert caught.value.status == 404
+    history = json.loads(flora.cli("history", guild.id, "--json").stdout)
+    second = next(
+        row["id"] for row in history if row["change_summary"]["modified_files"] == 0 and row["entry"] == "main.ts"
+    )
+    again = flora.cli("rollback", second[:13], "--guild", guild.id)
+    assert again.returncode == 0, again.stderr
+
+    assert guild.ask_until_answered("which", within_s=10) == "v2 which"
+    assert [row["deploy_source"] for row in history] == ["cli", "unknown", "unknown", "bootstrap"]
+    told = json.loads(flora.cli("audit", "--guild", guild.id, "--json").stdout)["lines"]
+    assert [line["action"] for line in reversed(told)] == [
+        *("deploy.create", "deploy.create", "deploy.create", "deploy.rollback", "deploy.undeploy", "deploy.rollback"),
+    ]
+
+
 @pytest.mark.scenario("T13")
 def test_given_a_script_that_replaces_the_dispatch_function_then_events_reach_the_replacement(flora):
     guild = flora.new_guild()

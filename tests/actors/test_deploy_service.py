@@ -11,8 +11,20 @@ from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
 from flora.actors.guild_scripts import MAX_WAITING_PER_GUILD, STORE_TRIES
 from flora.messages.audit import AuditLine
-from flora.messages.deployment import Compiled, Deploy, DeployActor, Deployment, Revision, SourceFile
+from flora.messages.deployment import (
+    Compiled,
+    Deploy,
+    DeployActor,
+    Deployment,
+    GetRevision,
+    ListRevisions,
+    Revision,
+    RollBack,
+    SourceFile,
+    Undeploy,
+)
 from flora.messages.errors import (
+    BadRequest,
     BundleFailed,
     FloraError,
     LoadFailed,
@@ -148,8 +160,221 @@ def a_deploy(text: str = "v1", guild: str = "1", **changes: Any) -> Deploy:
 
 async def settle(service: DeployService) -> None:
     """Lets the service's own tasks finish."""
-    while service._tasks:
-        await asyncio.gather(*service._tasks)
+    while service._steps.tasks:
+        await asyncio.gather(*service._steps.tasks)
+
+
+# Going back, and going away
+
+
+def a_rollback(revision_id: str, guild: str = "1") -> RollBack:
+    return RollBack(
+        req_id=ReqId("r"),
+        guild_id=GuildId(guild),
+        revision_id=revision_id,
+        source="api",
+        actor=DeployActor(kind="session", user_id="8", username="bob"),
+    )
+
+
+def an_undeploy(guild: str = "1") -> Undeploy:
+    return Undeploy(
+        req_id=ReqId("u"), guild_id=GuildId(guild), source="cli", actor=DeployActor(kind="token", user_id="7")
+    )
+
+
+def a_page(limit: int = 25, **changes: Any) -> ListRevisions:
+    return ListRevisions(**({"req_id": ReqId("h"), "guild_id": G, "limit": limit} | changes))
+
+
+async def test_given_two_deploys_when_rolled_back_then_the_first_one_runs_as_a_new_revision(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    more = (SourceFile(path="src/main.ts", contents="v2"), SourceFile(path="src/util.ts", contents=""))
+    await service.deploy(a_deploy("v1", build_id="b-1"))
+    await service.deploy(a_deploy(files=more))
+    second, first = await store.history(G, 10, include_bundle=True)
+
+    answer = await service.roll_back(a_rollback(first.revision_id))
+
+    assert host.running[G] == first.bundle
+    current = await store.current(G)
+    assert current is not None
+    assert (current.bundle, current.files) == (first.bundle, first.files)
+    assert answer["id"] not in {first.revision_id, second.revision_id}
+    assert (answer["status"], answer["deploy_source"], answer["base_revision_id"]) == (
+        *("success", "api", second.revision_id),
+    )
+    assert answer["actor"] == {"actor_type": "session", "user_id": "8", "username": "bob"}
+    assert answer["change_summary"] == {"added_files": 0, "removed_files": 1, "modified_files": 1}
+    assert answer["files"] == [{"path": "src/main.ts", "contents": "v1"}]
+    assert not {"bundle", "build_id", "error_message"} & set(answer)
+    assert answer == (await service.history(a_page(1)))["revisions"][0]
+    (line, *_) = await store.audit.page(1)
+    assert (line.action, line.target, line.details["rolled_back_to"]) == (
+        *("deploy.rollback", answer["id"], first.revision_id),
+    )
+
+
+async def test_given_what_runs_when_rolled_back_to_it_then_it_is_deployed_again(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy(bundle="v1", files=None))
+    (only,) = await store.history(G, 10)
+
+    await service.roll_back(a_rollback(only.revision_id))
+
+    assert [script for _, script, _ in host.loads] == ["v1", "v1"]
+    assert len(await store.history(G, 10)) == 2
+
+
+async def test_given_no_such_revision_or_a_failed_one_when_rolled_back_then_it_is_refused_in_fixed_words(
+    service: DeployService, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1", guild="2"))
+    with pytest.raises(LoadFailed):
+        await service.deploy(a_deploy("throws"))
+    (others,) = await store.history(GuildId("2"), 1)
+    (failed,) = await store.history(G, 1)
+
+    with pytest.raises(NotFound, match=r"^Deployment revision not found$"):
+        await service.roll_back(a_rollback(others.revision_id))
+    with pytest.raises(BadRequest, match=r"^Rollback target must be a successful revision$"):
+        await service.roll_back(a_rollback(failed.revision_id))
+
+
+async def test_given_an_earlier_script_that_no_longer_loads_when_rolled_back_then_the_attempt_is_kept(
+    service: DeployService, host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.deploy(a_deploy(bundle="v1", files=None))
+    (first,) = await store.history(G, 1)
+    await service.deploy(a_deploy(bundle="v2", files=None))
+
+    async def load(guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        raise LoadFailed("ReferenceError: gone")
+
+    monkeypatch.setattr(host, "load", load)
+    with pytest.raises(LoadFailed, match="gone"):
+        await service.roll_back(a_rollback(first.revision_id))
+
+    assert host.running == {G: "v2"}
+    newest = (await store.history(G, 1))[0]
+    assert (newest.status, newest.error_message) == ("failed", "ReferenceError: gone")
+    assert (await store.audit.page(1))[0].details["rolled_back_to"] == first.revision_id
+
+
+async def test_given_a_deployment_when_undeployed_then_nothing_runs_and_a_rollback_brings_it_back(
+    service: DeployService, host: FakeHost, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    (first,) = await store.history(G, 10)
+
+    answer = await service.undeploy(an_undeploy())
+
+    assert answer == {"guild_id": "1", "undeployed": True}
+    assert host.running == {}
+    assert service.wanted() == ()
+    assert await store.current(G) is None
+    with pytest.raises(NotFound, match="Deployment not found"):
+        await service.describe(G, include_bundle=False)
+    with pytest.raises(NotFound, match="Deployment not found"):
+        await service.undeploy(an_undeploy())
+    (line, _) = await store.audit.page(10)
+    assert (line.action, line.target) == ("deploy.undeploy", first.revision_id)
+    await service.joined(G)
+    assert host.running == {}, "whoever undeployed does not want the starter"
+    await service.roll_back(a_rollback(first.revision_id))
+    assert host.running[G].startswith("v1")
+
+
+async def test_given_a_store_that_refuses_when_undeployed_then_the_script_runs_again(
+    service: DeployService, host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.deploy(a_deploy("v1"))
+
+    async def refuse(*_: Any) -> bool:
+        raise StorageError("disk is sad")
+
+    monkeypatch.setattr(store, "remove", refuse)
+    with pytest.raises(StorageError, match="could not be removed; the previous one runs again: disk is sad"):
+        await service.undeploy(an_undeploy())
+
+    assert host.running[G].startswith("v1")
+    assert service.wanted() == (G,)
+
+
+@pytest.mark.parametrize("removed", [True, False])
+async def test_given_a_removal_whose_answer_was_lost_then_what_runs_is_what_is_stored(
+    service: DeployService, host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    remove = store.remove
+
+    async def answer_lost(guild_id: GuildId, audit: AuditLine) -> bool:
+        if removed:
+            await remove(guild_id, audit)
+        raise Unavailable("the connection broke")
+
+    monkeypatch.setattr(store, "remove", answer_lost)
+    if removed:
+        await service.undeploy(an_undeploy())
+    else:
+        with pytest.raises(StorageError):
+            await service.undeploy(an_undeploy())
+
+    assert (G in host.running) == (await store.current(G) is not None) == (not removed)
+
+
+async def test_given_a_removal_that_nobody_can_tell_the_end_of_then_both_agree_once_the_store_is_back(
+    service: DeployService, host: FakeHost, store: FailingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    remove = store.remove
+
+    async def answer_lost(guild_id: GuildId, audit: AuditLine) -> bool:
+        await remove(guild_id, audit)
+        store.read_errors = [Unavailable("away")] * (STORE_TRIES + 2)
+        raise Unavailable("the connection broke")
+
+    monkeypatch.setattr(store, "remove", answer_lost)
+    with pytest.raises(StorageError):
+        await service.undeploy(an_undeploy())
+    await settle(service)
+
+    assert host.running == {}
+    assert service.wanted() == ()
+
+
+async def test_given_a_history_when_paged_then_it_says_whether_there_is_more(
+    service: DeployService, store: FailingStore
+) -> None:
+    for number in range(3):
+        await service.deploy(a_deploy(f"v{number}"))
+    newest = (await store.history(G, 1))[0]
+    assert newest.deployed_at is not None
+
+    first = await service.history(a_page(1, include_bundle=True))
+    rest = await service.history(a_page(2, before=(newest.deployed_at, newest.revision_id), include_files=False))
+
+    assert (first["more"], rest["more"]) == (True, False)
+    assert first["revisions"][0]["id"] == newest.revision_id
+    assert first["revisions"][0]["bundle"].startswith("v2")
+    assert first["revisions"][0]["deployed_at"].endswith("+00:00")
+    assert [row.get("base_revision_id") is None for row in rest["revisions"]] == [False, True]
+    assert not any({"files", "source_map", "bundle"} & set(row) for row in rest["revisions"])
+
+
+async def test_given_a_revision_when_asked_for_then_only_its_own_guild_sees_it(
+    service: DeployService, store: FailingStore
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    (only,) = await store.history(G, 1)
+
+    shown = await service.revision(GetRevision(req_id=ReqId("g"), guild_id=G, revision_id=only.revision_id))
+
+    assert shown == (await service.history(a_page()))["revisions"][0]
+    with pytest.raises(NotFound, match="Deployment revision not found"):
+        await service.revision(GetRevision(req_id=ReqId("g"), guild_id=GuildId("2"), revision_id=only.revision_id))
 
 
 # Deploying
@@ -207,7 +432,7 @@ async def test_given_a_second_deploy_then_history_names_its_base_and_what_change
     assert (summary.added_files, summary.removed_files, summary.modified_files) == (1, 0, 1)
 
 
-async def test_given_sources_that_do_not_compile_then_nothing_happened_at_all(
+async def test_given_sources_that_do_not_compile_then_the_old_one_stays_and_the_attempt_is_kept_without_bundle(
     service: DeployService, host: FakeHost, store: FailingStore
 ) -> None:
     await service.deploy(a_deploy("v1"))
@@ -218,7 +443,11 @@ async def test_given_sources_that_do_not_compile_then_nothing_happened_at_all(
     assert caught.value.details["line"] == 1
     assert host.running == {G: "v1"}
     assert len(host.loads) == 1
-    assert len(await store.history(G, 10)) == 1
+    newest = (await store.history(G, 1, include_bundle=True))[0]
+    assert (newest.status, newest.bundle) == ("failed", "")
+    assert newest.error_message == "failed to parse src/main.ts: 1:1 unexpected token"
+    assert newest.files is not None
+    assert newest.files[0].contents == "syntax error"
 
 
 async def test_given_a_bundle_that_is_no_script_then_the_attempt_is_kept(

@@ -65,6 +65,15 @@ async def deployments(request: pytest.FixtureRequest) -> AsyncIterator[Deploymen
 
 
 @pytest.fixture(params=MEMORY_AND_POSTGRES)
+async def few_revisions(request: pytest.FixtureRequest) -> AsyncIterator[DeploymentStore]:
+    if request.param == "memory":
+        yield MemoryDeploymentStore(keep_revisions=4)
+        return
+    async for database in _database(request):
+        yield PostgresDeploymentStore(database, keep_revisions=4)
+
+
+@pytest.fixture(params=MEMORY_AND_POSTGRES)
 async def tokens(request: pytest.FixtureRequest) -> AsyncIterator[TokenStore]:
     if request.param == "memory":
         yield MemoryTokenStore()

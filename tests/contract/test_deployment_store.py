@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flora.messages.deployment import Deployment, Revision
+from flora.actors.audit_trail import audit_line
+from flora.messages.audit import AuditLine
+from flora.messages.deployment import DeployActor, Deployment, Revision
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId
 from flora.storage.memory import MemoryDeploymentStore
@@ -96,7 +98,7 @@ async def test_given_a_failure_after_a_success_then_the_deployment_stays(
     newest_success = await deployments.latest_success(G)
     assert newest_success is not None
     assert newest_success.revision_id == good.revision_id
-    assert await deployments.latest(G) == replace(failed, bundle=None)
+    assert await deployments.latest(G) == replace(failed, bundle=None, files=None, source_map=None)
 
 
 async def test_given_a_revision_that_cannot_be_added_then_the_deployment_does_not_change(
@@ -178,3 +180,79 @@ async def test_given_a_clock_that_went_back_when_recorded_then_the_later_one_is_
     newest = await store.latest_success(G)
     assert newest is not None
     assert newest.revision_id == revision.revision_id
+
+
+def an_undeploy(guild: str = "1") -> AuditLine:
+    return audit_line(GuildId(guild), DeployActor(kind="token", user_id="7"), "deploy.undeploy", "r")
+
+
+async def test_given_a_deployment_when_removed_then_its_history_stays_and_it_can_come_back(
+    deployments: DeploymentStore, make_pair: MakePair
+) -> None:
+    await deployments.record_success(*make_pair(guild="2"))
+    deployment, revision = make_pair()
+    await deployments.record_success(deployment, revision)
+
+    assert await deployments.remove(G, an_undeploy())
+    assert not await deployments.remove(G, an_undeploy())
+
+    assert await deployments.current(G) is None
+    assert [summary.guild_id for summary in await deployments.summaries()] == ["2"]
+    assert await deployments.latest_success(G, must_be_live=True) is None
+    kept = await deployments.latest_success(G)
+    assert kept is not None
+    assert kept.revision_id == revision.revision_id
+    deployment, revision = make_pair()
+    recorded = await deployments.record_success(deployment, revision)
+    assert recorded.created_at == recorded.updated_at
+    live = await deployments.latest_success(G, must_be_live=True)
+    assert live is not None
+    assert live.revision_id == revision.revision_id
+
+
+async def test_given_more_revisions_than_are_kept_then_the_oldest_of_their_kind_go(
+    few_revisions: DeploymentStore, make_pair: MakePair
+) -> None:
+    base = None
+    for number in range(6):
+        deployment, good = make_pair(bundle=f"good {number}", base_revision_id=base)
+        await few_revisions.record_success(deployment, good)
+        base = good.revision_id
+        await few_revisions.record_failure(make_pair(bundle=f"bad {number}", status="failed")[1])
+        await few_revisions.record_success(*make_pair(guild="2"))
+
+    kept = await few_revisions.history(G, 100, include_bundle=True)
+
+    assert [known.bundle for known in kept if known.status == "success"] == ["good 5", "good 4", "good 3", "good 2"]
+    failed = [known for known in kept if known.status == "failed"]
+    assert [known.bundle for known in failed] == ["bad 5", "bad 4", "bad 3", ""], (
+        "what failed long ago is not kept whole"
+    )
+    assert [known.source_map is None for known in failed] == [False, False, False, True]
+    assert failed[-1].files is not None
+    bases = [known.base_revision_id for known in kept if known.status == "success"]
+    assert [known is None for known in bases] == [False, False, False, True], "its base is gone"
+    assert len(await few_revisions.history(GuildId("2"), 100)) == 4
+
+
+async def test_given_large_revisions_when_paged_then_a_page_ends_before_it_is_too_large(
+    deployments: DeploymentStore, make_pair: MakePair
+) -> None:
+    for number in range(4):
+        await deployments.record_success(*make_pair(bundle=str(number) * 1000))
+
+    def bundles(page: Sequence[Revision]) -> list[str]:
+        return [(known.bundle or "")[:1] for known in page]
+
+    both = await deployments.history(G, 10, include_bundle=True, max_bytes=5000)
+    tiny = await deployments.history(G, 10, include_bundle=True, max_bytes=10)
+    bare = await deployments.history(G, 10, include_files=False, max_bytes=10)
+
+    assert bundles(both) == ["3", "2"]
+    assert bundles(tiny) == ["3"]
+    assert len(bare) == 4
+    assert all(known.files is None and known.source_map is None for known in bare)
+    assert both[-1].deployed_at is not None
+    cursor = RevisionCursor(deployed_at=both[-1].deployed_at, revision_id=both[-1].revision_id)
+    rest = await deployments.history(G, 10, cursor, include_bundle=True, max_bytes=5000)
+    assert bundles(rest) == ["1", "0"]

@@ -192,6 +192,7 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
         ("FETCH_TIMEOUT_MS", "0", lambda s: s.fetch.timeout_ms, 0),
         ("FETCH_CONCURRENCY", "0", lambda s: s.fetch.concurrency, 1),
         ("FETCH_ALLOW", " 10.0.0.0/8,Wiki.internal:80,", lambda s: s.fetch.allow, ("10.0.0.0/8", "wiki.internal:80")),
+        ("DEPLOYMENTS_KEEP_REVISIONS", "0", lambda s: s.deployments.keep_revisions, 0),
         ("AUDIT_KEEP_DAYS", "0", lambda s: s.audit.keep_days, 0),
         ("AUDIT_KEEP_ROWS", "5", lambda s: s.audit.keep_rows, 5),
         ("API_ADDRESS", "::1", lambda s: s.api.address, "::1"),
@@ -326,6 +327,6 @@ def test_given_the_table_of_keys_when_compared_with_the_settings_then_every_fiel
 
 
 def _parts(settings: Settings) -> dict[str, Any]:
-    sections = ("runtime", "fetch", "database", "cache", "api", "discord", "secrets", "audit")
+    sections = ("runtime", "fetch", "database", "cache", "api", "discord", "secrets", "deployments", "audit")
     nested = {name: getattr(settings, name) for name in sections}
     return {"": settings, **nested}
