@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -8,66 +7,11 @@ import psycopg
 import pytest
 
 from flora.messages.errors import ConfigError, StorageError, Unavailable
-from flora.messages.ids import GuildId, UserId
-from flora.storage.postgres import Database, PostgresDeploymentStore, PostgresTokenStore, create_token, migrate
+from flora.messages.ids import UserId
+from flora.storage.postgres import Database, PostgresTokenStore, create_token, migrate
 from flora.storage.postgres.migrate import LOCK_KEY, Migration, load_migrations
 
 pytestmark = pytest.mark.service
-
-# What the Rust runtime's nine migrations leave behind, written from their description; with its ledger.
-RUST_SCHEMA = """
-CREATE TABLE _sqlx_migrations (
-    version bigint PRIMARY KEY, description text NOT NULL, installed_on timestamptz NOT NULL DEFAULT now(),
-    success boolean NOT NULL, checksum bytea NOT NULL, execution_time bigint NOT NULL
-);
-INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-    SELECT n, 'step ' || n, true, '\\x00', 1 FROM generate_series(1, 9) AS n;
-CREATE TABLE deployments (
-    guild_id text PRIMARY KEY, entry text NOT NULL, bundle text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),
-    source_map jsonb, files jsonb
-);
-CREATE TABLE user_tokens (
-    token_id text PRIMARY KEY, user_id text NOT NULL, label text, token_hash text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(), last_used_at timestamptz
-);
-CREATE TABLE kv_stores (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), guild_id text NOT NULL, store_name text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (guild_id, store_name)
-);
-CREATE INDEX idx_kv_stores_guild_id ON kv_stores (guild_id);
-CREATE TABLE guild_secrets (
-    id uuid PRIMARY KEY, guild_id text NOT NULL, name text NOT NULL, ciphertext bytea NOT NULL, nonce bytea NOT NULL,
-    allowed_hosts text[] NOT NULL DEFAULT '{}',
-    created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now(),
-    UNIQUE (guild_id, name)
-);
-CREATE TABLE deployment_revisions (
-    id uuid PRIMARY KEY DEFAULT gen_random_uuid(), guild_id text NOT NULL, entry text NOT NULL, files jsonb,
-    bundle text NOT NULL, source_map jsonb, status text NOT NULL CHECK (status IN ('success', 'failed')),
-    deployed_at timestamptz NOT NULL DEFAULT now(), deploy_source text NOT NULL, actor_user_id text,
-    actor_username text, actor_type text NOT NULL, error_message text, build_id text,
-    base_revision_id uuid REFERENCES deployment_revisions (id) ON DELETE SET NULL, change_summary jsonb
-);
-CREATE INDEX idx_deployment_revisions_guild_deployed_at
-    ON deployment_revisions (guild_id, deployed_at DESC, id DESC);
-CREATE INDEX idx_deployment_revisions_guild_status_deployed_at
-    ON deployment_revisions (guild_id, status, deployed_at DESC, id DESC);
-"""
-
-RUST_DATA = """
-INSERT INTO deployments (guild_id, entry, bundle, source_map, files, created_at, updated_at) VALUES
-    ('1', 'src/main.ts', 'on("ready", () => {})', '{"path": "bundle.js.map", "contents": "{}"}',
-     '[{"path": "src/main.ts", "contents": "on()"}]', '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z'),
-    ('2', 'main.js', '1', NULL, NULL, '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z');
-INSERT INTO deployment_revisions
-    (guild_id, entry, bundle, status, deploy_source, actor_type, change_summary, deployed_at)
-    VALUES ('1', 'src/main.ts', 'on("ready", () => {})', 'success', 'cli', 'token',
-            '{"added_files": 1, "removed_files": 2, "modified_files": 3}', '2026-01-02T00:00:00Z');
-INSERT INTO guild_secrets (id, guild_id, name, ciphertext, nonce)
-    VALUES ('6f1c8b52-1111-4111-8111-111111111111', '1', 'KEY', '\\x01', '\\x02');
-"""
 
 
 def run(url: str, *statements: str) -> None:
@@ -98,70 +42,6 @@ def test_given_an_empty_database_when_migrated_then_each_step_is_told_and_a_seco
     assert len(told) == applied
 
 
-def test_given_both_ways_to_get_there_then_the_columns_are_the_same(postgres_url: str) -> None:
-    migrate(postgres_url)
-    fresh = columns(postgres_url)
-    run(postgres_url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", RUST_SCHEMA)
-
-    migrate(postgres_url)
-
-    assert columns(postgres_url) == fresh
-
-
-async def test_given_a_database_of_the_rust_runtime_when_opened_then_its_data_works(postgres_url: str) -> None:
-    token = "abcdefABCDEF.0123456789abcdef0123456789ABCDEF"
-    token_hash = hashlib.sha256(token.encode()).hexdigest()
-    run(
-        postgres_url,
-        RUST_SCHEMA,
-        RUST_DATA,
-        f"INSERT INTO user_tokens (token_id, user_id, token_hash) VALUES ('abcdefABCDEF', '77', '{token_hash}')",
-    )
-
-    migrate(postgres_url)
-
-    database = Database(postgres_url)
-    await database.open()
-    store = PostgresDeploymentStore(database)
-    deployment = await store.current(GuildId("1"))
-    assert deployment is not None
-    assert deployment.files is not None
-    assert deployment.files[0].path == "src/main.ts"
-    known = await store.latest_success(GuildId("1"))
-    assert known is not None
-    assert known.deploy_source == "cli"
-    assert known.change_summary is not None
-    assert known.change_summary.modified_files == 3
-    explained = await store.latest_success(GuildId("2"), include_bundle=True)
-    assert explained is not None
-    assert (explained.deploy_source, explained.actor.kind, explained.bundle) == ("unknown", "system", "1")
-    assert len(await store.history(GuildId("1"), 10)) == 1
-    assert await PostgresTokenStore(database).authenticate(token) == UserId("77")
-    await database.close()
-    with psycopg.connect(postgres_url) as connection:
-        assert connection.execute("SELECT count(*) FROM _sqlx_migrations").fetchone() == (9,)
-        assert connection.execute("SELECT name FROM guild_secrets").fetchone() == ("KEY",)
-
-
-async def test_given_a_rust_database_before_revisions_and_maps_when_opened_then_what_is_missing_is_added(
-    postgres_url: str,
-) -> None:
-    run(
-        postgres_url,
-        "CREATE TABLE deployments (guild_id text PRIMARY KEY, entry text NOT NULL, files jsonb NOT NULL, "
-        "bundle text NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), "
-        "updated_at timestamptz NOT NULL DEFAULT now())",
-        "INSERT INTO deployments (guild_id, entry, files, bundle) VALUES ('1', 'a.ts', '[]', '1')",
-    )
-
-    migrate(postgres_url)
-
-    database = Database(postgres_url)
-    await database.open()
-    assert await PostgresDeploymentStore(database).latest_success(GuildId("1")) is not None
-    await database.close()
-
-
 def test_given_tables_too_old_to_take_over_then_it_is_said_and_nothing_is_changed(postgres_url: str) -> None:
     run(postgres_url, "CREATE TABLE deployments (guild_id text PRIMARY KEY, script text NOT NULL)")
 
@@ -172,16 +52,6 @@ def test_given_tables_too_old_to_take_over_then_it_is_said_and_nothing_is_change
         ("deployments", "guild_id", "text", "NO"),
         ("deployments", "script", "text", "NO"),
     }
-
-
-def test_given_the_same_token_twice_in_an_old_database_then_it_still_opens(postgres_url: str) -> None:
-    run(
-        postgres_url,
-        RUST_SCHEMA,
-        "INSERT INTO user_tokens (token_id, user_id, token_hash) VALUES ('a', '1', 'same'), ('b', '1', 'same')",
-    )
-
-    assert migrate(postgres_url) == len(load_migrations())
 
 
 def test_given_a_migration_that_was_edited_later_then_it_is_named(postgres_url: str) -> None:
