@@ -43,11 +43,18 @@ from flora.messages.deployment import (
 from flora.messages.errors import BugError, ConfigError, FloraError, TimedOut
 from flora.messages.gateway import GuildJoined, GuildLeft, GuildsPresent
 from flora.messages.ids import GuildId, ReqId
+from flora.messages.kv import NoteKvStores
 from flora.messages.lifecycle import Drain, Peers, Start
 from flora.messages.placement import NotePlacement, ReadPlacements
 from flora.messages.settings import RuntimeSettings, Settings
-from flora.storage.ports import AuditLog
-from flora.storage.postgres import Database, PostgresAuditLog, PostgresDeploymentStore, PostgresPlacementStore
+from flora.storage.ports import AuditLog, KvIndex
+from flora.storage.postgres import (
+    Database,
+    PostgresAuditLog,
+    PostgresDeploymentStore,
+    PostgresKvIndex,
+    PostgresPlacementStore,
+)
 
 log = logging.getLogger(__name__)
 
@@ -115,10 +122,10 @@ class PeerHost:
 
 
 class Deployer(FloraActor):
-    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `audit_log`, and the order of deploys per guild.
+    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `audit_log`, `kv_stores`, and the order of deploys per guild.
 
     Receives   Deploy, RollBack, Undeploy, GetDeployment, ListDeployments, ListRevisions, GetRevision, ReadAudit (front-end),
-               RecordAudit (anybody),
+               RecordAudit (anybody), NoteKvStores (workers),
                RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement, ReadPlacements (router),
                GuildJoined, GuildLeft, GuildsPresent (gateway)
     Sends      Compile (compiler), LoadGuild, UnloadGuild, ScriptStored, ListRunning (router), RestoreProgress (runtime);
@@ -136,6 +143,7 @@ class Deployer(FloraActor):
         self._service: DeployService
         self._placements: PlacementBook
         self._audit: AuditLog
+        self._kv_index: KvIndex
         self._database: Database | None = None
         self._compiler: PeerCalls
         self._router: PeerCalls
@@ -164,6 +172,7 @@ class Deployer(FloraActor):
         await self._placements.open()
         self._audit = PostgresAuditLog(self._database)
         self._go(keep_pruned(self._audit, settings.audit))
+        self._kv_index = PostgresKvIndex(self._database)
         self._service = DeployService(
             PostgresDeploymentStore(self._database, settings.deployments.keep_revisions),
             PeerHost(self._compiler, self._router, self._placements, load_limit_s(runtime)),
@@ -287,6 +296,10 @@ class Deployer(FloraActor):
     def receiveMsg_NotePlacement(self, msg: NotePlacement, sender: Address) -> None:
         """Where a guild is to run from now on."""
         self.bridge.call(self._placements.note, msg, time.time())
+
+    def receiveMsg_NoteKvStores(self, msg: NoteKvStores, sender: Address) -> None:
+        """A worker says which key-value stores a guild has."""
+        self._answer(msg, sender, self._kv_index.replace(msg.guild_id, msg.stores))
 
     def receiveMsg_ReadPlacements(self, msg: ReadPlacements, sender: Address) -> None:
         """A router wants to know which guilds are pinned or quarantined."""

@@ -43,6 +43,18 @@ class WorkerCounters:
     log_lines_dropped: int = 0
     guild_throttled: int = 0  # times a guild used up its processor budget
     guild_cpu_us: int = 0  # of all guilds
+    kv_gets: int = 0  # operations of scripts
+    kv_sets: int = 0  # everything that writes a value or metadata
+    kv_deletes: int = 0
+    kv_lists: int = 0
+    kv_failed: int = 0  # refused ones included
+    kv_calls: int = 0  # operations of clients
+    kv_batches: int = 0  # of scripts, asked for and answered together
+    kv_batch_us: int = 0  # from asking to answering, of all batches
+    kv_stores_open: int = 0
+    kv_stored_bytes: int = 0  # in those
+    kv_guilds_open: int = 0
+    kv_compactions: int = 0
     latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
 
     def ended(self, outcome: str, elapsed_us: int) -> None:

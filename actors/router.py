@@ -1,7 +1,8 @@
 """The router: every guild event goes through it, to the worker that owns the guild, in gateway order.
 
 Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds,
-`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_views.py` what describes them.
+`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_views.py` what describes them,
+`router_kv.py` what takes key-value calls to them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
 from flora.actors.placement import is_dedicated
 from flora.actors.router_gateway import GatewayEnd
+from flora.actors.router_kv import KvCalls
 from flora.actors.router_loads import Loads
 from flora.actors.router_places import Places
 from flora.actors.router_recovery import RouterRecovery
@@ -34,6 +36,7 @@ from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, Wo
 from flora.messages.errors import Unavailable, WorkerGone
 from flora.messages.gateway import GatewayFrame, NotePositions, NoteSession, ResumePoint
 from flora.messages.ids import GuildId, ReqId, WorkerId
+from flora.messages.kv import KvCall
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 from flora.messages.placement import (
@@ -55,9 +58,9 @@ class Router(FloraActor):
     """Sends each guild event to the worker that owns the guild.
 
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
-               PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers (front-end)
-    Sends      DispatchFrame, LoadIsolate, UnloadIsolate (workers), GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer),
-               StartWorker, StopWorker, ReplaceWorker (runtime)
+               PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, KvCall (front-end)
+    Sends      DispatchFrame, LoadIsolate, UnloadIsolate, KvCall, ReleaseKv (workers), GatewayControl (gateway),
+               ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker (runtime)
     State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
     Supervises nothing.
     Fails      worker gone → what it had started fails once, the rest is sent again in order after the reload;
@@ -71,6 +74,7 @@ class Router(FloraActor):
         self._places: Places
         self._wedges: Wedges
         self._views: Views
+        self._kv: KvCalls
         self._secrets: SecretPasser
         self._hold_back = HoldBack()
         self._is_holding = False
@@ -83,6 +87,7 @@ class Router(FloraActor):
         self._places = Places(self, self._state, self._loads)
         self._wedges = Wedges(self, self._state, self._places)
         self._views = Views(self, self._state, self._places)
+        self._kv = self._loads.kv = KvCalls(self, self._state)
         self._secrets = SecretPasser(self, self._state, self._places)
         self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
@@ -294,6 +299,13 @@ class Router(FloraActor):
             self._recovering.later(lambda: self._secrets.give(msg, msg.reply_to or sender))
         else:
             self._secrets.give(msg, msg.reply_to or sender)
+
+    def receiveMsg_KvCall(self, msg: KvCall, sender: Address) -> None:
+        """A client's operation on a guild's key-value stores; its worker has them."""
+        if self._recovering is not None:
+            self._recovering.later(lambda: self._kv.call(msg, msg.reply_to or sender))
+        else:
+            self._kv.call(msg, msg.reply_to or sender)
 
     # Where guilds run
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from flora.actors.base import FloraActor
 from flora.actors.lanes import Salvage
 from flora.actors.placement import Verdict
+from flora.actors.router_kv import KvCalls
 from flora.actors.router_moves import Moves
 from flora.actors.router_state import RouterState, WorkerEnd
 from flora.messages.base import Address, Failed, Ok
@@ -53,6 +54,7 @@ class Loads:
         self._reloading: set[GuildId] = set()  # a reload of theirs is under way
         self._under_way: dict[GuildId, LoadGuild] = {}
         self._to_confirm: list[tuple[Address, Ok]] = []
+        self.kv: KvCalls  # set by the router
         self.places: LoadPlaces  # set by whoever decides where guilds run
 
     # Workers that die and come back
@@ -126,6 +128,7 @@ class Loads:
 
     def _load(self, msg: LoadGuild, asker: Address, worker: WorkerId, end: WorkerEnd) -> None:
         self._under_way[msg.guild_id] = msg
+        self.kv.moves_to(msg.guild_id, worker)
         request = LoadIsolate(
             req_id=ReqId(""),
             guild_id=msg.guild_id,

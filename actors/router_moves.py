@@ -17,6 +17,7 @@ from flora.actors.router_state import RouterState
 from flora.messages.base import Address
 from flora.messages.dispatch import UnloadIsolate
 from flora.messages.ids import GuildId, ReqId, WorkerId
+from flora.messages.kv import ReleaseKv
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,8 @@ class Moves:
         lane = self._state.lanes[move.guild_id]
         if not lane.unfinished:
             move.loading = True
+            # Before it is loaded elsewhere, not when it has been: a script may use its stores while it loads.
+            self._shell.tell(move.source_address, ReleaseKv(req_id=ReqId(""), guild_id=move.guild_id))
             self._lead_to(move, move.target)
             self._reload((move.guild_id,))
         elif time.monotonic() < move.deadline_s:

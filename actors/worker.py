@@ -16,6 +16,10 @@ from flora.actors.guild_secrets.filling import filling_of
 from flora.actors.isolate.cores import pin_worker
 from flora.actors.isolate.host import IsolateHost
 from flora.actors.isolate.memory_watch import MemoryGuard, resident_bytes
+from flora.actors.kv.backends import backend_of
+from flora.actors.kv.service import KvDone, KvService
+from flora.actors.kv.tally import KvTally
+from flora.actors.kv.worker_side import WorkerSide
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
 from flora.actors.os_limits import limit_process
@@ -27,6 +31,7 @@ from flora.messages.base import Address
 from flora.messages.dispatch import CronTick, DispatchFrame, LoadIsolate, Outcome, UnloadIsolate
 from flora.messages.errors import Unavailable
 from flora.messages.gateway import RestResultsFrame
+from flora.messages.ids import GuildId
 from flora.messages.isolate import (
     EngineSaid,
     IsolateClosed,
@@ -36,6 +41,7 @@ from flora.messages.isolate import (
     OpsAnswered,
     ReadUsage,
 )
+from flora.messages.kv import KvCall, ReleaseKv
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 from flora.messages.placement import ReadGuildUsage
@@ -47,11 +53,12 @@ log = logging.getLogger(__name__)
 class Worker(FloraActor):
     """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
 
-    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, GiveSecrets (router), RestResultsFrame (gateway), CronTick (cron), ReadMetrics,
-               ReadGuildUsage (router)
+    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, GiveSecrets, KvCall, ReleaseKv, ReadMetrics, ReadGuildUsage (router),
+               RestResultsFrame (gateway), CronTick (cron)
     Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book); to its isolates, in its local actor system,
                what messages/isolate.py lists
-    State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder
+    State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder. Its guilds'
+               key-value stores are on disk, and this worker's alone while they are open.
     Supervises its isolates: each ends its own runs, asked by the deadline sweep; one that cannot be rebuilt is reported lost,
                one that does not end wedged.
     Fails      dies: the router reads the flight recorder and has the guilds loaded again.
@@ -90,9 +97,11 @@ class Worker(FloraActor):
             logs=self._logs,
             counters=self.counters,
             settle=self._drain_local,
+            left=lambda guild_id: self._kv.release(GuildId(guild_id)),
             ready=self._ready,
         )
         self._isolates = Isolates(self, around)
+        self._kv = KvService(backend_of(msg.settings), WorkerSide(self, self._isolates), KvTally(self.counters))
         runtime = msg.settings.runtime
         memory = MemoryGuard(runtime.max_worker_memory_mb, runtime.max_workers)
         self._watch = Watch(self.after, self._isolates, self._host, memory, self.counters)
@@ -165,6 +174,14 @@ class Worker(FloraActor):
             else:
                 isolates.run(owner, events)
 
+    def receiveMsg_KvCall(self, msg: KvCall, sender: Address) -> None:
+        """A client's operation on key-value stores; this worker has the guild."""
+        self._kv.call(msg, msg.reply_to or sender)
+
+    def receiveMsg_ReleaseKv(self, msg: ReleaseKv, sender: Address) -> None:
+        """Another worker is to have a guild's key-value stores."""
+        self._kv.release(msg.guild_id, lambda: self.reply_ok(msg, sender))
+
     # From the gateway, the log book, and the loop that fetches
 
     def receiveMsg_RestResultsFrame(self, msg: RestResultsFrame, sender: Address) -> None:
@@ -185,7 +202,10 @@ class Worker(FloraActor):
         self._logs.acknowledged(msg)
 
     def on_inbox(self, item: object) -> None:
-        """A fetch has ended."""
+        """A fetch has ended, or work with key-value stores on a helper's thread."""
+        if isinstance(item, KvDone):
+            self._kv.settle(item)
+            return
         assert isinstance(item, FetchDone)
         self.counters.fetched(item.code, item.received_bytes)
         key, op_id = self._fetches.settle(item) or (0, 0)
@@ -235,6 +255,10 @@ class Worker(FloraActor):
         for op_id, request in report.fetches:
             self._fetches.start(resident.key, guild_id, op_id, request)
             counters.fetches += 1
+        if report.kv_ops:
+            gone = report.cancelled_ops
+            ops = [op for op in report.kv_ops if op[0] not in gone] if gone else report.kv_ops
+            self._kv.ask(resident.key, GuildId(guild_id), ops)
         if report.fetches_taken:
             self._fetches.taken(resident.key, report.fetches_taken)
         for level, target, text in report.logs:
@@ -250,6 +274,7 @@ class Worker(FloraActor):
         if report.cancelled_ops:
             self._calls.cancel(resident.key, set(report.cancelled_ops))
             self._fetches.cancel(resident.key, report.cancelled_ops)
+            self._kv.cancel(resident.key, GuildId(resident.guild_id), report.cancelled_ops)
         if report.handlers is not None:
             isolates.handles(resident, report.handlers)
         self.counters.isolate_rebuilds += report.rebuilt
@@ -269,10 +294,12 @@ class Worker(FloraActor):
     def receiveMsg_CronTick(self, msg: CronTick, sender: Address) -> None:
         """Once a second."""
         self._watch.tick()
+        self._kv.tick()
 
     def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
         """Counters of this process."""
         self.counters.rss_bytes = resident_bytes() or 0
+        self._kv.note_figures()
         own = {"cpu_us": time.process_time_ns() // 1000}
         self.reply_ok(msg, sender, self.counters.snapshot() | own)
 
@@ -316,6 +343,7 @@ class Worker(FloraActor):
         """V8 threads would hang the interpreter's exit; nothing here needs it."""
         if hasattr(self, "_host"):  # else the start was refused
             self._host.close_all(0.3)
+            self._kv.end()
             if self._start_request.dedicated_to is not None:  # its guild has left: nobody will ask what it did
                 self._host.recorder_path.unlink(missing_ok=True)
         os._exit(0)

@@ -64,6 +64,7 @@ class Surroundings:
     logs: LogSender
     counters: WorkerCounters
     settle: Callable[[], None]  # takes in at once what isolates have said
+    left: Callable[[str], None]  # a guild has nothing that serves it here any more
     ready: Callable[[], None]  # the isolate of no guild has loaded, or never will
 
 
@@ -91,6 +92,10 @@ class Isolates:
         """Hands events over: (seq, name, payload) in order."""
         self.active.add(resident.key)
         self._local.tell(resident.address, RunEvents(events=tuple(events)))
+
+    def has(self, guild_id: str) -> bool:
+        """Whether an isolate of the guild is here, in whatever state."""
+        return any(resident.guild_id == guild_id for resident in self.residents.values())
 
     # Loading
 
@@ -200,6 +205,7 @@ class Isolates:
         if resident is not None:
             resident.serving = False
             self._close(resident)
+        self._around.left(guild_id)
 
     def lose(self, resident: Resident, why: str) -> None:
         """An isolate could not be rebuilt."""
@@ -207,6 +213,7 @@ class Isolates:
             del self.serving[resident.guild_id]
             log.error("a guild's script was given up: %s", why, extra={"guild_id": resident.guild_id})
             self._reports.lost(resident.guild_id, why)
+            self._around.left(resident.guild_id)
         resident.serving = False
         self._close(resident)
 
@@ -219,6 +226,7 @@ class Isolates:
         self.abandoned.add(guild_id)
         self.wedged[resident.key] = (guild_id, why)
         self._reports.wedged(guild_id, why)
+        self._around.left(guild_id)
         self._counters.isolates_wedged += 1
         log.error("an isolate does not end: %s", why, extra={"guild_id": guild_id})
 
@@ -239,6 +247,8 @@ class Isolates:
             self._around.secrets.forget(resident.guild_id)
         self._counters.isolate_count -= 1
         self._local.tell(resident.address, ActorExitRequest())
+        if not self.has(resident.guild_id):
+            self._around.left(resident.guild_id)
         if self.wedged.pop(key, None) is not None:
             self._reports.wedge_is_over(resident.guild_id)
 

@@ -67,10 +67,11 @@ class EngineSaid(Message):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpsAnswered(Message):
-    """Results of REST calls and fetches: (op id, ok, JSON text of value or error)."""
+    """Results of REST calls, fetches and key-value operations: (op id, ok, JSON text of value or error)."""
 
     results: tuple[tuple[int, bool, str], ...]
     fetched: bool = False  # of fetches: the worker hears when they have been taken
+    cost_us: int = 0  # of the worker's processor time, which the guild is to account for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +112,7 @@ class IsolateReport(Message):
     calls: tuple[tuple[Any, ...], ...] = ()  # REST calls without their call id: (op_id, method, route, scope, …)
     fetches: tuple[tuple[int, Any], ...] = field(default=(), repr=False)  # (op id, FetchRequest)
     fetches_taken: int = 0  # so many answers of fetches, in order, wait in Python no more
+    kv_ops: tuple[tuple[int, str, Any], ...] = field(default=(), repr=False)  # (op id, operation, arguments), in order
     cancelled_ops: tuple[int, ...] = ()
     logs: tuple[tuple[str, str, str], ...] = ()  # (level, target, message)
     handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed

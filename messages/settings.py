@@ -6,6 +6,7 @@ Loaded and checked by `flora.storage.config`. Keys, environment names and defaul
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from flora.messages.placement import Placement
@@ -58,6 +59,26 @@ class FetchSettings:
     max_redirects: int = 5
     concurrency: int = 6  # per guild; more wait for their turn
     allow: tuple[str, ...] = ()
+
+
+class KvBackendKind(StrEnum):
+    """Where key-value stores are."""
+
+    FILES = "files"  # of this machine
+    POSTGRES = "postgres"  # for more than one machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvSettings:
+    """Key-value stores of scripts."""
+
+    backend: KvBackendKind = KvBackendKind.FILES
+    durability: str = "interval"  # or "always": no write is answered before it is on the disk
+    sync_interval_ms: int = 1000  # with "interval": so much may be lost when the power fails
+    writes_per_minute: int = 0  # per store; 0: as many as it can take
+    max_store_bytes: int = 104_857_600
+    max_guild_bytes: int = 524_288_000
+    max_stores: int = 100  # per guild
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +156,7 @@ class Settings:
     log_level: str = "flora::runtime=info,flora=info"
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
+    kv: KvSettings = field(default_factory=KvSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

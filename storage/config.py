@@ -24,6 +24,7 @@ from flora.messages.settings import (
     DeploymentSettings,
     DiscordSettings,
     FetchSettings,
+    KvSettings,
     RuntimeSettings,
     SecretsSettings,
     Settings,
@@ -63,6 +64,10 @@ def _runtime(key: str, parse: values.Parse, attr: str = "") -> Key:
 
 def _fetch(key: str, parse: values.Parse) -> Key:
     return Key(f"fetch.{key}", f"FETCH_{key.upper()}", parse, key)
+
+
+def _kv(key: str, parse: values.Parse) -> Key:
+    return Key(f"kv.{key}", f"KV_{key.upper()}", parse, key)
 
 
 KEYS: tuple[Key, ...] = (
@@ -119,6 +124,13 @@ KEYS: tuple[Key, ...] = (
     _fetch("max_redirects", values.whole()),
     _fetch("concurrency", values.whole(clamp_to=(1, None))),
     _fetch("allow", values.destinations),
+    _kv("backend", values.kv_backend),
+    _kv("durability", values.kv_durability),
+    _kv("sync_interval_ms", values.whole(least=10)),
+    _kv("writes_per_minute", values.whole()),
+    _kv("max_store_bytes", values.whole(least=1)),
+    _kv("max_guild_bytes", values.whole(least=1)),
+    _kv("max_stores", values.whole(least=1)),
     Key("api.address", "API_ADDRESS", values.ip_address, "address"),
     Key("api.port", "API_PORT", values.whole(most=65535), "port"),
     Key("api.secret", "API_SECRET", values.secret, "secret", required=True),
@@ -265,6 +277,7 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
         **top,  # type: ignore[arg-type]  # the table above pairs each field with a parser of its type; a test checks it
         runtime=RuntimeSettings(**loading.section("runtime")),  # type: ignore[arg-type]
         fetch=FetchSettings(**loading.section("fetch")),  # type: ignore[arg-type]
+        kv=KvSettings(**loading.section("kv")),  # type: ignore[arg-type]
         database=DatabaseSettings(**loading.section("database")),  # type: ignore[arg-type]
         cache=CacheSettings(**loading.section("cache")),  # type: ignore[arg-type]
         api=ApiSettings(**loading.section("api")),  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from flora.messages.placement import Placement
+from flora.messages.settings import KvBackendKind
 
 Parse = Callable[[object], object]
 
@@ -74,6 +75,20 @@ def placement(value: object) -> Placement:
     if word not in (Placement.SHARED, Placement.DEDICATED):
         raise ValueError("must be shared or dedicated")
     return Placement(word)
+
+
+def kv_backend(value: object) -> KvBackendKind:
+    word = str(value).strip().lower()
+    if word not in set(KvBackendKind):
+        raise ValueError("must be files or postgres")
+    return KvBackendKind(word)
+
+
+def kv_durability(value: object) -> str:
+    word = str(value).strip().lower()
+    if word not in ("interval", "always"):
+        raise ValueError("must be interval or always")
+    return word
 
 
 def whole(*, least: int = 0, most: int | None = None, clamp_to: tuple[int, int | None] | None = None) -> Parse:

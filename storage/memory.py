@@ -17,6 +17,7 @@ from flora.messages.audit import AuditCursor, AuditLine
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId, UserId
+from flora.messages.kv import KvStoreInfo
 from flora.messages.placement import Placement
 from flora.storage import token_text
 from flora.storage.ports import (
@@ -199,6 +200,21 @@ class MemoryPlacementStore:
 
     async def delete(self, guild_id: GuildId) -> None:
         self._placements.pop(guild_id, None)
+
+
+class MemoryKvIndex:
+    """`KvIndex` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._stores: dict[GuildId, dict[str, KvStoreInfo]] = {}
+
+    async def of_guild(self, guild_id: GuildId) -> Sequence[KvStoreInfo]:
+        found = self._stores.get(guild_id, {})
+        return [found[name] for name in sorted(found)]
+
+    async def replace(self, guild_id: GuildId, stores: Sequence[KvStoreInfo]) -> None:
+        before = self._stores.get(guild_id, {})
+        self._stores[guild_id] = {info.name: before.get(info.name, info) for info in stores}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ on files and one in memory (`flora.storage.memory`, `flora.storage.kv.memory`); 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -238,6 +238,16 @@ class Cache(Protocol):
         """Seconds left, or None when the key is absent or has no end."""
 
 
+class KvIndex(Protocol):
+    """Which key-value stores there are, for those who look into the database; the files say what is true. Used by the deployer only."""
+
+    async def of_guild(self, guild_id: GuildId) -> Sequence[KvStoreInfo]:
+        """The stores of a guild, by name."""
+
+    async def replace(self, guild_id: GuildId, stores: Sequence[KvStoreInfo]) -> None:
+        """From now on the guild has these and no others; a name that is there already keeps its row."""
+
+
 class KvSnapshot(Protocol):
     """A store as it was at one moment. May be read on another thread than the store's; close it in any case."""
 
@@ -286,6 +296,16 @@ class KvGuild(Protocol):
         KvRateLimited  more writes to this store within a minute than allowed; `details["retry_after_s"]`
         KvQuotaExceeded  the store or the guild would be over its total
     """
+
+    changes: int
+    """Rises whenever a store is made or dropped here."""
+
+    def warm(self, store: str) -> Callable[[], Callable[[], object]] | None:
+        """How to open a large store without keeping the owner's thread; None: it is open, small, or not there.
+
+        What it gives is to be called on another thread, while nothing else is asked of this guild, and what that gives on the
+        owner's. Both may raise StorageError.
+        """
 
     def get(self, store: str, key: str) -> KvEntry | None:
         """The entry, or None, also when there is no such store."""

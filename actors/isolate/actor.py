@@ -63,8 +63,8 @@ class GuildIsolate(Actor):
                 session.run(events)
             case EngineSaid(generation=generation, output=output):
                 session.said(generation, output)
-            case OpsAnswered(results=results, fetched=fetched):
-                session.answered(results, fetched=fetched)
+            case OpsAnswered(results=results, fetched=fetched, cost_us=cost_us):
+                session.answered(results, fetched=fetched, cost_us=cost_us)
             case CheckDeadlines(now_s=now_s):
                 session.check(now_s)
             case LoadScript(script=script, source_map=source_map, placeholders=placeholders):

@@ -49,13 +49,18 @@ class OpAllowance:
         self._bucket = TokenBucket(per_second, per_second * OPS_BURST, now_s)
         self.refused = 0
 
-    def refusal(self, pending: int, now_s: float) -> OpError | None:
-        """What to tell the script, None: it may."""
+    def refusal(self, pending: int, now_s: float | None) -> OpError | None:
+        """What to tell the script, None: it may.
+
+        Args:
+            pending: Operations that wait for their answer.
+            now_s: Monotonic; None: one that counts as processor time and not by number.
+        """
         if pending >= self._max_pending:
             self.refused += 1
             text = f"{pending} operations of this guild wait for their answer already (limit {self._max_pending})"
             return OpError(text, LimitReached.code, limit="max_pending_ops")
-        if not self._bucket.take(now_s):
+        if now_s is not None and not self._bucket.take(now_s):
             self.refused += 1
             text = f"this guild asks for more than {self._per_second} operations per second"
             return OpError(text, LimitReached.code, limit="ops_per_second")

@@ -49,6 +49,10 @@ class CpuMeter:
         self._note(used_us, now_s)
         return used_us
 
+    def add(self, used_us: int, now_s: float) -> None:
+        """Used elsewhere on the guild's behalf."""
+        self._note(used_us, now_s)
+
     def _note(self, used_us: int, now_s: float) -> None:
         self.total_us += used_us
         if self._slices and now_s - self._slices[-1][0] < SLICE_S:

@@ -44,6 +44,11 @@ class Meters:
         """The isolate may have been busy without an end."""
         self._spend(self._cpu.look(now_s), now_s)
 
+    def charge(self, used_us: int, now_s: float) -> None:
+        """The worker has worked for the guild."""
+        self._cpu.add(used_us, now_s)
+        self._spend(used_us, now_s)
+
     def _spend(self, used_us: int, now_s: float) -> None:
         if not used_us:
             return
@@ -66,8 +71,8 @@ class Meters:
 
     # Operations, timers, log lines
 
-    def refuse_op(self, op_id: int, pending: int, now_s: float) -> Answer | None:
-        """The error for an operation that would be too much."""
+    def refuse_op(self, op_id: int, pending: int, now_s: float | None) -> Answer | None:
+        """The error for an operation that would be too much; now_s as in `OpAllowance.refusal`."""
         refusal = self._ops.refusal(pending, now_s)
         if refusal is None:
             return None

@@ -19,6 +19,7 @@ class Outbox:
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fetches: list[tuple[int, Any]] = field(default_factory=list)
     fetches_taken: int = 0
+    kv_ops: list[tuple[int, str, Any]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
     logs: list[tuple[str, str, str]] = field(default_factory=list)
     handlers_changed: bool = False
@@ -31,7 +32,7 @@ class Outbox:
     @property
     def has_news(self) -> bool:
         """Whether a report has to go now."""
-        started = self.calls or self.fetches or self.fetches_taken
+        started = self.calls or self.kv_ops or self.fetches or self.fetches_taken
         return bool(
             self.done
             or started
@@ -54,7 +55,17 @@ class Outbox:
 
     def clear(self) -> None:
         """Everything collected has been said."""
-        for each in (self.done, self.calls, self.fetches, self.cancelled, self.logs, self.unstarted, self.counts):
+        collected = (
+            self.done,
+            self.calls,
+            self.kv_ops,
+            self.fetches,
+            self.cancelled,
+            self.logs,
+            self.unstarted,
+            self.counts,
+        )
+        for each in collected:
             if each:  # most are empty every time
                 each.clear()
         self.handlers_changed = self.rebuilt = False
@@ -69,6 +80,7 @@ class Outbox:
             calls=tuple(self.calls),
             fetches=tuple(self.fetches),
             fetches_taken=self.fetches_taken,
+            kv_ops=tuple(self.kv_ops),
             cancelled_ops=tuple(self.cancelled),
             logs=tuple(self.logs),
             handlers=tuple(handlers) if self.handlers_changed else None,

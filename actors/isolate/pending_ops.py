@@ -13,6 +13,7 @@ from flora.actors.isolate.ops import COMMAND_CHANGES, OPS, CommandMemory, RestPl
 
 UPSERT_COMMANDS = "op_upsert_guild_commands"
 FETCH = "op_fetch"
+KV_PREFIX = "op_kv_"
 Answer = tuple[int, bool, str]
 """(op id, ok, JSON text of the value or of the error)"""
 
@@ -56,6 +57,10 @@ class PendingOps:
             return op_id, False, _error(refused.details())
         self._pending[op_id] = (FETCH, None)
         return op_id, asked
+
+    def expect(self, op_id: int, name: str) -> None:
+        """The worker itself carries this one out."""
+        self._pending[op_id] = (name, None)
 
     def answered(self, op_id: int, ok: bool, text: str) -> Answer | None:
         """The answer for the script, or None when nobody waits for it any more."""

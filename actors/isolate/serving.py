@@ -19,7 +19,7 @@ from flora.actors.isolate.host import IsolateHost
 from flora.actors.isolate.meters import Meters
 from flora.actors.isolate.outbox import JS_TARGET, Outbox, kind_of
 from flora.actors.isolate.overrun import Finding, Overrun
-from flora.actors.isolate.pending_ops import PendingOps
+from flora.actors.isolate.pending_ops import KV_PREFIX, PendingOps
 from flora.actors.isolate.phases import Phase
 from flora.actors.isolate.runs import CRON_PREFIX, Event, Runs
 from flora.actors.supervision import Rebuilds
@@ -83,8 +83,10 @@ class Serving(ABC):
         self._runs.add(events)
         self._pump()
 
-    def answered(self, results: Iterable[tuple[int, bool, str]], *, fetched: bool = False) -> None:
-        """Results of REST calls, or of fetches."""
+    def answered(self, results: Iterable[tuple[int, bool, str]], *, fetched: bool = False, cost_us: int = 0) -> None:
+        """Results of REST calls, of fetches, or of key-value operations; those cost the worker something."""
+        if cost_us:
+            self._meters.charge(cost_us, time.monotonic())
         for result in results:
             answer = self._ops.answered(*result)
             if answer is not None:
@@ -182,6 +184,9 @@ class Serving(ABC):
             self._out.cancelled.extend(op_id for op_id in gone if self._ops.forget(op_id))
 
     def _start_op(self, op_id: int, name: str, args: list[Any], now_s: float) -> None:
+        if name.startswith(KV_PREFIX):
+            self._start_kv(op_id, name, args)
+            return
         result = self._meters.refuse_op(op_id, len(self._ops), now_s) or self._ops.request(op_id, name, args)
         if len(result) == 3:
             self._feed.answer(result)
@@ -189,6 +194,15 @@ class Serving(ABC):
             self._out.fetches.append(result)
         else:
             self._out.calls.append(result)
+
+    def _start_kv(self, op_id: int, name: str, args: list[Any]) -> None:
+        """Costs microseconds, so it is not counted by number but as the processor time it takes."""
+        refusal = self._meters.refuse_op(op_id, len(self._ops), None)
+        if refusal is not None:
+            self._feed.answer(refusal)
+            return
+        self._ops.expect(op_id, name)
+        self._out.kv_ops.append((op_id, name, args))
 
     def _completed(self, seq: int, outcome: str, text: str | None, elapsed_us: int) -> None:
         assert self._isolate is not None

@@ -231,6 +231,40 @@ test('GIVEN a store WHEN used THEN the ops get their arguments in order and resu
   ])
 })
 
+test('GIVEN the default store WHEN used THEN values keep their type, and conditions and options go along', () => {
+  const isolate = bot(`on('a', async () => {
+      await kv.set('k', 6, { ttl: 60 })
+      await kv.set('o', { deep: [1] })
+      console.log(await kv.get('o'), await kv.getWithMetadata('o'), await kv.increment('n'), await kv.setIf('l', 'me', { absent: true, ttl: 5 }))
+      await store('x').set('flag', true)
+      await store('x').set('list', [1])
+      await kv.set('u', undefined).catch((error) => console.log(error.message))
+    })`)
+  const results = [null, null, { deep: [1] }, [{ deep: [1] }, { expiration: 9, metadata: null }], 1, true, null, null]
+  let output = isolate.event('a')
+  const asked = []
+  const said = []
+  for (const [index, result] of results.entries()) {
+    asked.push(output.o[0].slice(1))
+    output = isolate.answer([index + 1, true, result])
+    said.push(...lines(output))
+  }
+  assert.deepEqual(asked, [
+    ['op_kv_set', ['default', 'k', 6, { ttl: 60 }]],
+    ['op_kv_set', ['default', 'o', { deep: [1] }, null]],
+    ['op_kv_get', ['default', 'o']],
+    ['op_kv_get_with_metadata', ['default', 'o']],
+    ['op_kv_increment', ['default', 'n', 1, null]],
+    ['op_kv_set_if', ['default', 'l', 'me', { absent: true, ttl: 5 }]],
+    ['op_kv_set', ['x', 'flag', 'true', null]],
+    ['op_kv_set', ['x', 'list', [1], null]],
+  ])
+  assert.deepEqual(said, [
+    '{"deep":[1]} {"value":{"deep":[1]},"metadata":null,"expiration":9} 1 true',
+    'a value of type undefined cannot be kept in a store',
+  ])
+})
+
 test('GIVEN the SDK WHEN its names are overwritten THEN the script has its way', () => {
   const isolate = bot(
     'globalThis.prefix = 1; const slash = 2; flora.rest = null; console.log(prefix, slash, typeof createBot, typeof flora.createBot)',

@@ -388,6 +388,8 @@ declare const secrets: Secrets
 interface KvSetOptions {
   /** Unix seconds. */
   expiration?: number | bigint
+  /** Instead: seconds from now. */
+  ttl?: number
   metadata?: unknown
 }
 
@@ -397,24 +399,39 @@ interface KvListResult {
   cursor?: string
 }
 
-/** One named store of the guild; it has to be created first. Values are strings of at most 1 MiB. */
-declare class KvStore {
+/**
+ * One named store of the guild, made by the first write. Values are strings of at most 1 MiB: numbers and booleans become one when
+ * they are set.
+ */
+declare class KvStore<V = string> {
   constructor(name: string)
-  get(key: string): Promise<string | null>
-  getWithMetadata(key: string): Promise<{ value: string | null; metadata?: unknown }>
-  set(key: string, value: string, options?: KvSetOptions): Promise<void>
+  /** What was set, or null when there is nothing or it has expired. */
+  get(key: string): Promise<V | null>
+  getWithMetadata(key: string): Promise<{ value: V | null; metadata?: unknown; expiration?: number }>
+  /** Replaces value, expiration and metadata together. */
+  set(key: string, value: V, options?: KvSetOptions): Promise<void>
+  /** `set`, if the present value is the one given, or there is none. Says whether it was. */
+  setIf(key: string, value: V, condition: ({ value: V } | { absent: true }) & KvSetOptions): Promise<boolean>
+  /** Adds to a number in one step and gives the sum; nothing counts as 0. The options are for a key that is not there yet. */
+  increment(key: string, by?: number, options?: Omit<KvSetOptions, 'metadata'>): Promise<number>
+  /** Keeps value and expiration; null clears the metadata. Rejects when there is no such key. */
   updateMetadata(key: string, metadata?: unknown): Promise<void>
   delete(key: string): Promise<void>
+  /** Keys in ascending byte order; 100 unless `limit` says otherwise, at most 1000. */
   list(options?: { prefix?: string; limit?: number; cursor?: string }): Promise<KvListResult>
 }
-declare const kv: { store(name: string): KvStore }
+/** The store `default`, for anything JSON can say: values come back as what they were. Other stores: `kv.store(name)`. */
+declare const kv: KvStore<any> & { store(name: string): KvStore }
 declare function store(name: string): KvStore
 
 // ---- Discord operations
 
 /** What a failed operation rejects with. */
 interface FloraError extends Error {
-  code?: 'SCOPE_FORBIDDEN' | 'INVALID_INPUT' | 'DISCORD_HTTP_ERROR' | 'DISCORD_RATE_LIMITED' | 'LIMIT_REACHED'
+  code?:
+    | ('SCOPE_FORBIDDEN' | 'INVALID_INPUT' | 'DISCORD_HTTP_ERROR' | 'DISCORD_RATE_LIMITED' | 'LIMIT_REACHED')
+    | ('BAD_REQUEST' | 'NOT_FOUND' | 'CONFLICT' | 'TOO_LARGE' | 'KV_QUOTA_EXCEEDED' | 'KV_RATE_LIMITED')
+    | ('STORAGE_ERROR' | 'UNAVAILABLE')
   /** Discord's own error number. */
   discord_code?: number
 }

@@ -33,6 +33,7 @@ log = logging.getLogger("flora.kv")
 # An entry counts for its key once more than the file has it, so for less than this many times its place in the file.
 COUNTED_PER_FILE_BYTE = 3
 SORTED_AT_ONCE = 10_000  # keys; about two milliseconds
+WARM_BYTES = 256 * 1024  # reading so much takes ten milliseconds at most
 RETRY_COMPACTION_S = 60.0  # after the disk refused one; it is most likely full
 
 
@@ -61,6 +62,7 @@ class KvFiles:
         self._syncer = syncer or Syncer()
         self._cache: HandleCache[OpenStore] = cache or HandleCache()
         self._guilds: dict[GuildId, KvGuild] = {}
+        self._compactions = 0
 
     def open_guild(self, guild_id: GuildId) -> KvGuild:
         """Takes a guild's stores; close what you get.
@@ -72,13 +74,21 @@ class KvFiles:
         """
         folder = GuildFolder(self._root, guild_id)
         try:
-            shelf = FolderShelf(folder, Commits(self._durability, self._syncer), self._cache)
+            shelf = FolderShelf(folder, Commits(self._durability, self._syncer), self._cache, self._compacted)
         except BaseException:
             folder.close()
             raise
         guild = LocalKv(guild_id, shelf, limits=self._limits, clock=self._clock, monotonic=self._monotonic)
         self._guilds[guild_id] = guild
         return guild
+
+    def figures(self) -> tuple[int, int, int]:
+        """How many stores are open, what their entries count for, and how many were compacted so far."""
+        opened = self._cache.opened()
+        return len(opened), sum(store.live.counted_bytes for store in opened), self._compactions
+
+    def _compacted(self) -> None:
+        self._compactions += 1
 
     def close(self) -> None:
         """Closes every guild that is still open, and ends the helper thread."""
@@ -187,7 +197,15 @@ def _translated() -> Iterator[None]:
 class FolderShelf:
     """A `Shelf` on a guild's folder."""
 
-    def __init__(self, folder: GuildFolder, commits: Commits, cache: HandleCache[OpenStore]) -> None:
+    def __init__(
+        self,
+        folder: GuildFolder,
+        commits: Commits,
+        cache: HandleCache[OpenStore],
+        compacted: Callable[[], None] = lambda: None,
+    ) -> None:
+        """compacted: called after each compaction."""
+        self._compacted = compacted
         self._folder = folder
         self._commits = commits
         self._cache = cache
@@ -267,8 +285,12 @@ class FolderShelf:
             return False
         assert self._compaction is not None
         name, handle, compaction = self._compaction
-        if self._cache.peek((self._guild, name)) is not handle or compaction.step(budget_s):
+        if self._cache.peek((self._guild, name)) is not handle:
             self._abandon_compaction()
+            return True
+        if compaction.step(budget_s):
+            self._abandon_compaction()
+            self._compacted()
             return True
         return not compaction.is_waiting
 
@@ -289,6 +311,22 @@ class FolderShelf:
         if found is not None and found.file.is_failed:
             self._close_store(name)
         return self._cache.get(key, lambda: self._open(name))
+
+    def warm(self, name: str) -> Callable[[], Callable[[], object]] | None:
+        is_open = self._cache.peek((self._guild, name)) is not None
+        if is_open or name not in self._infos or self._folder.file_bytes(name) < WARM_BYTES:
+            return None
+
+        def work() -> Callable[[], object]:
+            opened = OpenStore(self._folder, name, self._commits)
+            return lambda: self._adopt(name, opened)
+
+        return work
+
+    def _adopt(self, name: str, opened: OpenStore) -> None:
+        """A store that was opened elsewhere."""
+        self._closed.pop(name, None)
+        self._cache.get((self._guild, name), lambda: opened)
 
     def _open(self, name: str) -> OpenStore:
         self._closed.pop(name, None)

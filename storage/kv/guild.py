@@ -71,6 +71,9 @@ class Shelf(Protocol):
     def batch(self) -> AbstractContextManager[None]:
         """Writes inside become durable together."""
 
+    def warm(self, name: str) -> Callable[[], Callable[[], object]] | None:
+        """See `KvGuild.warm`; the store may be missing."""
+
     def compact(self, budget_s: float) -> bool:
         """Goes on with compacting. True: there is more to do now."""
 
@@ -126,6 +129,10 @@ class LocalKv:
         self._windows = WriteWindows(self._limits.writes_per_minute)
         self._settled_at = -SETTLE_EVERY_S
         self._is_closed = False
+        self.changes = 0
+
+    def warm(self, store: str) -> Callable[[], Callable[[], object]] | None:
+        return None if self._is_closed else self._shelf.warm(store)
 
     def get(self, store: str, key: str) -> KvEntry | None:
         name = limits.key_bytes(key)
@@ -233,6 +240,7 @@ class LocalKv:
     def drop(self, store: str) -> None:
         self.require(store)
         self._shelf.drop(store)
+        self.changes += 1
 
     def usage(self, store: str) -> KvUsage:
         opened = self._existing(store)
@@ -356,7 +364,9 @@ class LocalKv:
 
     def _create(self, store: str) -> KvStoreInfo:
         self._limits.check_store_count(len(self._shelf.infos()))
-        return self._shelf.create(store)
+        created = self._shelf.create(store)
+        self.changes += 1
+        return created
 
     def _check_name(self, store: str) -> None:
         self._check_open()

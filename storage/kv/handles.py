@@ -54,6 +54,10 @@ class HandleCache(Generic[OpenT]):
         """The open one, if it is."""
         return self._open.get(key)
 
+    def opened(self) -> list[OpenT]:
+        """All open ones."""
+        return list(self._open.values())
+
     def of_guild(self, guild: str) -> list[OpenT]:
         """All open ones of a guild."""
         return [found for (owner, _), found in self._open.items() if owner == guild]

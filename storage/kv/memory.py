@@ -133,6 +133,9 @@ class _MemoryShelf:
     def batch(self) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def warm(self, name: str) -> None:
+        return None
+
     def compact(self, budget_s: float) -> bool:
         return False
 

@@ -6,6 +6,7 @@ from flora.storage.postgres.audit import PostgresAuditLog
 from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
 from flora.storage.postgres.kv import PostgresKv
+from flora.storage.postgres.kv_index import PostgresKvIndex
 from flora.storage.postgres.migrate import migrate
 from flora.storage.postgres.placements import PostgresPlacementStore
 from flora.storage.postgres.secrets_table import PostgresSecretStore
@@ -16,6 +17,7 @@ __all__ = [
     "PostgresAuditLog",
     "PostgresDeploymentStore",
     "PostgresKv",
+    "PostgresKvIndex",
     "PostgresPlacementStore",
     "PostgresSecretStore",
     "PostgresTokenStore",

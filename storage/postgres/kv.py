@@ -53,6 +53,11 @@ class PostgresKv:
         self._settled_at = -SETTLE_EVERY_S
         self._database = KvConnection(url)
         self._is_closed = False
+        self.changes = 0
+
+    def warm(self, store: str) -> None:
+        """Nothing to open; and all calls have a thread of their own anyway."""
+        return
 
     def get(self, store: str, key: str) -> KvEntry | None:
         found = self._read(store, limits.key_bytes(key))
@@ -172,6 +177,7 @@ class PostgresKv:
     def drop(self, store: str) -> None:
         if self._database.fetch_one("kv_drop_store", self._at(store)) is None:
             raise NotFound("store not found", store=store)
+        self.changes += 1
 
     def usage(self, store: str) -> KvUsage:
         at = self._at(store)
@@ -275,6 +281,7 @@ class PostgresKv:
         row = self._database.fetch_one("kv_create_store", self._at(store))
         if row is None:
             raise Conflict("somebody else has just made this store; try again", store=store)
+        self.changes += 1
         return row
 
     def _sweep(self, store: str | None, most: int) -> int:

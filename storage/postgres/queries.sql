@@ -159,6 +159,19 @@ FROM kv_stores
 WHERE guild_id = %(guild_id)s
 ORDER BY store_name COLLATE "C";
 
+-- Where contents are in files. A row with entries is of a time when they were here: it goes only with its store.
+-- :name kv_replace_index
+WITH gone AS (
+    DELETE FROM kv_stores
+    WHERE guild_id = %(guild_id)s
+        AND store_name <> ALL (%(names)s::text[])
+        AND NOT EXISTS (SELECT FROM kv_entries WHERE kv_entries.store_id = kv_stores.id)
+)
+INSERT INTO kv_stores (id, guild_id, store_name, created_at, updated_at)
+SELECT given.id, %(guild_id)s, given.store_name, given.created_at, given.created_at
+FROM unnest(%(ids)s::uuid[], %(names)s::text[], %(times)s::timestamptz[]) AS given (id, store_name, created_at)
+ON CONFLICT (guild_id, store_name) DO NOTHING;
+
 -- :name kv_store
 SELECT id, store_name, created_at, key_count, counted_bytes
 FROM kv_stores

@@ -17,6 +17,7 @@ from flora.storage.memory import (
     MemoryAuditLog,
     MemoryCache,
     MemoryDeploymentStore,
+    MemoryKvIndex,
     MemoryPlacementStore,
     MemoryTokenStore,
 )
@@ -26,6 +27,7 @@ from flora.storage.ports import (
     Cache,
     DeploymentStore,
     KvGuild,
+    KvIndex,
     PlacementStore,
     SecretStore,
     TokenStore,
@@ -35,6 +37,7 @@ from flora.storage.postgres import (
     PostgresAuditLog,
     PostgresDeploymentStore,
     PostgresKv,
+    PostgresKvIndex,
     PostgresPlacementStore,
     PostgresSecretStore,
     PostgresTokenStore,
@@ -71,6 +74,15 @@ async def few_revisions(request: pytest.FixtureRequest) -> AsyncIterator[Deploym
         return
     async for database in _database(request):
         yield PostgresDeploymentStore(database, keep_revisions=4)
+
+
+@pytest.fixture(params=MEMORY_AND_POSTGRES)
+async def kv_index(request: pytest.FixtureRequest) -> AsyncIterator[KvIndex]:
+    if request.param == "memory":
+        yield MemoryKvIndex()
+        return
+    async for database in _database(request):
+        yield PostgresKvIndex(database)
 
 
 @pytest.fixture(params=MEMORY_AND_POSTGRES)

@@ -190,6 +190,9 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
         ("DISCORD_INTENTS", "Guilds, guild_messages", lambda s: s.discord.intents, ("guilds", "guild_messages")),
         ("CACHE_URL", "unix:///run/v.sock?db=1", lambda s: s.cache.url, "unix:///run/v.sock?db=1"),
         ("FETCH_TIMEOUT_MS", "0", lambda s: s.fetch.timeout_ms, 0),
+        ("KV_BACKEND", " Postgres", lambda s: s.kv.backend, "postgres"),
+        ("KV_DURABILITY", "ALWAYS", lambda s: s.kv.durability, "always"),
+        ("KV_WRITES_PER_MINUTE", "120", lambda s: s.kv.writes_per_minute, 120),
         ("FETCH_CONCURRENCY", "0", lambda s: s.fetch.concurrency, 1),
         ("FETCH_ALLOW", " 10.0.0.0/8,Wiki.internal:80,", lambda s: s.fetch.allow, ("10.0.0.0/8", "wiki.internal:80")),
         ("DEPLOYMENTS_KEEP_REVISIONS", "0", lambda s: s.deployments.keep_revisions, 0),
@@ -327,6 +330,6 @@ def test_given_the_table_of_keys_when_compared_with_the_settings_then_every_fiel
 
 
 def _parts(settings: Settings) -> dict[str, Any]:
-    sections = ("runtime", "fetch", "database", "cache", "api", "discord", "secrets", "deployments", "audit")
+    sections = ("runtime", "fetch", "kv", "database", "cache", "api", "discord", "secrets", "deployments", "audit")
     nested = {name: getattr(settings, name) for name in sections}
     return {"": settings, **nested}

@@ -72,6 +72,12 @@ async function storage(): Promise<void> {
   keys.map((key) => key.name)
   // @ts-expect-error values are text
   await things.set('a', 5)
+  holds<Same<Awaited<ReturnType<typeof things.increment>>, number>>()
+  await things.setIf('a', 'b', { absent: true, ttl: 60 })
+  // @ts-expect-error what to compare with is needed
+  await things.setIf('a', 'b', { ttl: 60 })
+  await kv.set('a', { any: ['thing', 5, null] }, { ttl: 60 })
+  await kv.set('hits', ((await kv.get('hits')) ?? 0) + 1)
 }
 
 async function operations(): Promise<void> {

@@ -1,0 +1,115 @@
+"""What can be done with the stores of a guild."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from flora.actors.kv import client_ops, script_ops
+from flora.actors.kv.client_ops import StoreOperation
+from flora.actors.kv.script_ops import Answer, ScriptOp
+from flora.messages.errors import FloraError
+from flora.storage.ports import KvGuild
+
+
+class Job(Protocol):
+    """Something to do with a guild's stores. Jobs of one guild are done one after the other, in order."""
+
+    def stores(self, guild: KvGuild) -> Iterable[str]:
+        """Stores that `run` reads or writes. Large ones are opened before, beside the worker's thread."""
+
+    def run(self, guild: KvGuild) -> Any:
+        """Does it, on the one thread that may use the stores.
+
+        Raises:
+            FloraError: refused, or failed.
+        """
+
+    def done(self, result: Any) -> None:
+        """It is done. On the worker's thread."""
+
+    def failed(self, error: FloraError) -> None:
+        """It is not, or not known to be. On the worker's thread."""
+
+
+class ScriptBatch:
+    """Operations that an isolate asked for at once: answered together, when all are as durable as they will be."""
+
+    def __init__(self, key: int, ops: Sequence[ScriptOp], answer: Callable[[int, Sequence[Answer]], None]) -> None:
+        """key: of the isolate, for `answer` and `cancel`."""
+        self.key = key
+        self.ops = list(ops)
+        self._answer = answer
+
+    def stores(self, guild: KvGuild) -> Iterable[str]:
+        return {script_ops.store_of(op) for op in self.ops}
+
+    def run(self, guild: KvGuild) -> list[Answer]:
+        with guild.batch():
+            return [script_ops.answer(guild, op) for op in self.ops]
+
+    def done(self, result: list[Answer]) -> None:
+        if result:
+            self._answer(self.key, result)
+
+    def failed(self, error: FloraError) -> None:
+        self.done([script_ops.refused(op[0], error) for op in self.ops])
+
+    def cancel(self, op_ids: set[int]) -> None:
+        """The script does not wait for these any more: they are not to happen, unless they have."""
+        self.ops = [op for op in self.ops if op[0] not in op_ids]
+
+
+class ClientCall:
+    """One operation of a client."""
+
+    def __init__(
+        self, operation: StoreOperation, done: Callable[[Any], None], failed: Callable[[FloraError], None]
+    ) -> None:
+        self._operation = operation
+        self.done = done
+        self.failed = failed
+
+    def stores(self, guild: KvGuild) -> Iterable[str]:
+        wanted = client_ops.stores_of(self._operation)
+        return [info.name for info in guild.stores()] if wanted is None else wanted
+
+    def run(self, guild: KvGuild) -> Any:
+        return client_ops.carry_out(guild, self._operation)
+
+
+class Upkeep:
+    """Goes on with sweeping and compacting."""
+
+    def __init__(self, budget_s: float, done: Callable[[bool], None]) -> None:
+        """done: hears whether there is more to do."""
+        self._budget_s = budget_s
+        self.done = done
+
+    def stores(self, guild: KvGuild) -> Iterable[str]:
+        return ()
+
+    def run(self, guild: KvGuild) -> bool:
+        return guild.maintain(self._budget_s)
+
+    def failed(self, error: FloraError) -> None:
+        self.done(False)
+
+
+class Closing:
+    """Gives the stores free. The last job before the next opening."""
+
+    def __init__(self, closed: Callable[[], None]) -> None:
+        self._closed = closed
+
+    def stores(self, guild: KvGuild) -> Iterable[str]:
+        return ()
+
+    def run(self, guild: KvGuild) -> None:
+        guild.close()
+
+    def done(self, result: object) -> None:
+        self._closed()
+
+    def failed(self, error: FloraError) -> None:
+        self._closed()
