@@ -86,7 +86,8 @@ class HttpFrontend(FloraActor):
             settings.database.url, max_connections=min(MAX_CONNECTIONS, settings.database.max_connections)
         )
         self._entrance = entrance = open_entrance(settings)
-        tokens = BearerTokens(PostgresTokenStore(self._database))
+        token_store = PostgresTokenStore(self._database)
+        tokens = BearerTokens(token_store)
         deps = Deps(
             peers=self._peer_book,
             identity=(SessionCookies(entrance.login.sessions), tokens) if entrance else (tokens,),
@@ -100,6 +101,7 @@ class HttpFrontend(FloraActor):
             audit=self._audit,
             boot=self._boot,
             operator_secret=settings.api.operator_secret,
+            tokens=token_store,
             login=entrance.login if entrance else None,
             redirect_uri=settings.discord.redirect_uri,
             cookie_secure=settings.api.cookie_secure,

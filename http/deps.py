@@ -14,7 +14,7 @@ from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.login import Login
 from flora.http.peers import PeerBook
-from flora.http.ports import AuditTrail
+from flora.http.ports import AuditTrail, TokenStore
 from flora.messages.base import TraceContext
 
 
@@ -29,6 +29,7 @@ class Deps:
     audit: AuditTrail
     boot: BootState = field(default_factory=BootState)
     operator_secret: str | None = field(default=None, repr=False)
+    tokens: TokenStore | None = None  # None: there are no API tokens to look after
     login: Login | None = None  # None: nobody can log in with a browser
     redirect_uri: str = ""  # where Discord sends people back; empty: to the host they came from
     cookie_secure: bool = False

@@ -6,12 +6,14 @@ Everything here is called on the server's asyncio loop.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 from flora.messages.base import Address, Message, Request
 from flora.messages.deployment import DeployActor
 from flora.messages.ids import GuildId, UserId
+from flora.storage.ports import TokenRecord
 
 
 class ActorLink(Protocol):
@@ -39,7 +41,16 @@ class AuditTrail(Protocol):
 
 
 class TokenStore(Protocol):
-    """Whose API token is this?"""
+    """API tokens, as `flora.storage.ports.TokenStore` describes them."""
 
     async def authenticate(self, plaintext: str) -> UserId | None:
         """The token's owner, or None. Raises StorageError or Unavailable when it cannot be known."""
+
+    async def create(self, user_id: UserId, label: str | None, expires_at: datetime | None = None) -> str:
+        """A new token's plaintext. Raises Conflict when the user has too many."""
+
+    async def list(self, user_id: UserId) -> Sequence[TokenRecord]:
+        """The user's tokens, newest first."""
+
+    async def delete(self, user_id: UserId, token_id: str) -> bool:
+        """False: this user has no such token."""

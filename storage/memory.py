@@ -230,9 +230,18 @@ class MemoryTokenStore:
         self._now = now
         self._by_hash: dict[str, _Token] = {}
 
-    async def create(self, user_id: UserId, label: str | None) -> str:
+    async def create(self, user_id: UserId, label: str | None, expires_at: datetime | None = None) -> str:
+        long_ago = self._now() - timedelta(days=token_text.EXPIRED_KEPT_DAYS)
+        for key, token in list(self._by_hash.items()):
+            if token.user_id == user_id and token.record.expires_at and token.record.expires_at < long_ago:
+                del self._by_hash[key]
+        valid = [record for record in await self.list(user_id) if not self._has_expired(record)]
+        if len(valid) >= token_text.MAX_PER_USER:
+            raise token_text.too_many()
         token_id, plaintext = token_text.make_token()
-        record = TokenRecord(token_id=token_id, label=label, created_at=self._now(), last_used_at=None)
+        record = TokenRecord(
+            token_id=token_id, label=label, created_at=self._now(), last_used_at=None, expires_at=expires_at
+        )
         self._by_hash[token_text.hash_of(plaintext)] = _Token(user_id=user_id, record=record)
         return plaintext
 
@@ -241,7 +250,7 @@ class MemoryTokenStore:
             return None
         key = token_text.hash_of(plaintext)
         token = self._by_hash.get(key)
-        if token is None:
+        if token is None or self._has_expired(token.record):
             return None
         self._by_hash[key] = replace(token, record=self._stamped(token.record))
         return token.user_id
@@ -256,6 +265,9 @@ class MemoryTokenStore:
                 del self._by_hash[key]
                 return True
         return False
+
+    def _has_expired(self, record: TokenRecord) -> bool:
+        return record.expires_at is not None and record.expires_at <= self._now()
 
     def _stamped(self, record: TokenRecord) -> TokenRecord:
         now = self._now()

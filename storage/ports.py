@@ -52,6 +52,7 @@ class TokenRecord:
     label: str | None
     created_at: datetime
     last_used_at: datetime | None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,17 +195,20 @@ class SecretStore(Protocol):
 class TokenStore(Protocol):
     """API tokens. The plaintext exists only in the answer of `create`; the store keeps its SHA-256."""
 
-    async def create(self, user_id: UserId, label: str | None) -> str:
-        """Makes a token and returns its plaintext: 12 alphanumerics (the public token id), a dot, 32 alphanumerics."""
+    async def create(self, user_id: UserId, label: str | None, expires_at: datetime | None = None) -> str:
+        """Makes a token and returns its plaintext: 12 alphanumerics (the public token id), a dot, 32 alphanumerics.
+
+        Raises also Conflict: the user has `token_text.MAX_PER_USER` of them. Forgets those that expired long ago.
+        """
 
     async def authenticate(self, plaintext: str) -> UserId | None:
-        """Whose token this is, or None. Stamps `last_used_at`, at most once a minute.
+        """Whose token this is, or None: unknown, deleted or expired. Stamps `last_used_at`, at most once a minute.
 
         What is too short to be a token is refused without asking the store.
         """
 
     async def list(self, user_id: UserId) -> Sequence[TokenRecord]:
-        """The user's tokens, newest first."""
+        """The user's tokens, newest first, also those that have expired lately."""
 
     async def delete(self, user_id: UserId, token_id: str) -> bool:
         """Deletes one of the user's tokens. False: this user has no such token."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flora.http.routes import audit, auth, deployments, guilds, health, logs, metrics, revisions, workers
+from flora.http.routes import audit, auth, deployments, guilds, health, logs, metrics, revisions, tokens, workers
 
 TABLES = (
     health.ROUTES,
     auth.ROUTES,
+    tokens.ROUTES,
     deployments.ROUTES,
     revisions.ROUTES,
     guilds.ROUTES,

@@ -20,12 +20,43 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from flora.scripts.cli import audit, deploy, get, health, login, logs, place, revisions, status, tokens, up, workers
+from flora.scripts.cli import (
+    audit,
+    deploy,
+    get,
+    health,
+    login,
+    logout,
+    logs,
+    place,
+    revisions,
+    status,
+    tokens,
+    up,
+    whoami,
+    workers,
+)
 from flora.scripts.cli import list as listing
 from flora.scripts.cli.arguments import Parser, parse
 from flora.scripts.cli.errors import CliError
 
-COMMANDS = (up, login, deploy, get, listing, revisions, logs, status, workers, place, audit, health, tokens)
+COMMANDS = (
+    up,
+    login,
+    whoami,
+    logout,
+    deploy,
+    get,
+    listing,
+    revisions,
+    logs,
+    status,
+    workers,
+    place,
+    audit,
+    health,
+    tokens,
+)
 INTERRUPTED = 130
 
 

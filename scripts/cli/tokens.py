@@ -1,20 +1,24 @@
-"""`flora token create`: make an API token on flora's own host, without a browser."""
+"""`flora token create`, `list`, `delete`: API tokens on flora's own host, without a browser."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flora.scripts.cli.arguments import Args, Parser, required
 from flora.scripts.cli.errors import CliError, UsageError
-from flora.scripts.cli.output import note, print_json
+from flora.scripts.cli.output import note, print_json, safe
 
 if TYPE_CHECKING:
     from flora.messages.settings import Settings
 
-MAX_LABEL_CHARS = 100
+MAX_DAYS = 3_650
+T = TypeVar("T")
 _UNUSED_SECRETS = {
     "API_SECRET": "-" * 32,
     "SECRETS_MASTER_KEY": "0" * 64,
@@ -26,27 +30,91 @@ _UNUSED_SECRETS = {
 def add_to(parser: Parser) -> None:
     """Adds the command group."""
     group = parser.command("token", "manage API tokens on flora's host", None)
-    text = "make an API token for a user, directly in the database of the flora that runs on this host"
-    command = group.command("create", text, run, api=False, json=True)
-    command.add_argument("--user", metavar="ID", help="the Discord user that the token acts as")
-    command.add_argument("--label", metavar="TEXT", help="what it is for")
-    command.add_argument("--data-dir", metavar="FOLDER", help="flora's data folder (default ./data; FLORA_DATA_DIR)")
+    where = "directly in the database of the flora that runs on this host"
+    create = group.command("create", f"make an API token for a user, {where}", run_create, api=False, json=True)
+    create.add_argument("--label", metavar="TEXT", help="what it is for")
+    create.add_argument("--expires-in-days", metavar="N", help="when it ends by itself; never, if left out")
+    listing = group.command("list", f"list the API tokens of a user, {where}", run_list, api=False, json=True)
+    delete = group.command("delete", f"delete an API token of a user, {where}", run_delete, api=False)
+    delete.add_argument("token_id", metavar="TOKEN_ID", help="the token's part before the dot")
+    for command in (create, listing, delete):
+        command.add_argument("--user", metavar="ID", help="the Discord user that the token acts as")
+        command.add_argument(
+            "--data-dir", metavar="FOLDER", help="flora's data folder (default ./data; FLORA_DATA_DIR)"
+        )
 
 
-def run(args: Args) -> int:
+def run_create(args: Args) -> int:
     """The token alone on stdout; it is shown only this once."""
-    user = required(args, "user", "user")
-    if not (user.isascii() and user.isdecimal() and user[0] != "0" and len(user) <= 20):
-        raise UsageError(f"--user must be a Discord user id, a number: {user}")
-    if args.label is not None and (len(args.label) > MAX_LABEL_CHARS or "\0" in args.label):
+    from flora.storage.postgres import create_token
+    from flora.storage.token_text import MAX_LABEL_CHARS, is_label
+
+    user = _user(args)
+    if args.label is not None and not is_label(args.label):
         raise UsageError(f"--label must be at most {MAX_LABEL_CHARS} characters of text")
-    token = _create(_settings(args), user, args.label)
+    expires_at = _expires_at(args.expires_in_days)
+    token = _in_database(args, lambda url: create_token(url, user, args.label, expires_at))
     if args.json:
         print_json({"token": token})
     else:
         note(f"API token of user {user}; it is shown only this once:")
         print(token)
     return 0
+
+
+def run_list(args: Args) -> int:
+    """One line per token, newest first."""
+    from flora.storage.postgres import list_tokens
+
+    user = _user(args)
+    found = _in_database(args, lambda url: list_tokens(url, user))
+    if args.json:
+        print_json([{name: _shown(value) for name, value in asdict(record).items()} for record in found])
+        return 0
+    if not found:
+        print("No API tokens found.")
+    now = datetime.now(UTC)
+    for record in found:
+        parts = [f"created {_day(record.created_at)}"]
+        parts.append(f"used {_day(record.last_used_at)}" if record.last_used_at else "never used")
+        if record.expires_at is not None:
+            parts.append(f"{'expires' if record.expires_at > now else 'expired'} {_day(record.expires_at)}")
+        print(f"{record.token_id:<14} {safe(record.label or '-'):<20} {', '.join(parts)}")
+    return 0
+
+
+def run_delete(args: Args) -> int:
+    """Whoever uses the token is refused from now on."""
+    from flora.storage.postgres import delete_token
+
+    user, token_id = _user(args), args.token_id.partition(".")[0]
+    if not _in_database(args, lambda url: delete_token(url, user, token_id)):
+        raise CliError(f"user {user} has no token {safe(token_id)}")
+    print(f"Deleted token {token_id} of user {user}")
+    return 0
+
+
+def _user(args: Args) -> str:
+    user = required(args, "user", "user")
+    if not (user.isascii() and user.isdecimal() and user[0] != "0" and len(user) <= 20):
+        raise UsageError(f"--user must be a Discord user id, a number: {user}")
+    return user
+
+
+def _expires_at(days: str | None) -> datetime | None:
+    if days is None:
+        return None
+    if not (days.isascii() and days.isdecimal() and 1 <= int(days[:6]) <= MAX_DAYS):
+        raise UsageError(f"--expires-in-days must be a number from 1 to {MAX_DAYS}: {days}")
+    return datetime.now(UTC) + timedelta(days=int(days))
+
+
+def _shown(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _day(instant: datetime) -> str:
+    return instant.astimezone().strftime("%Y-%m-%d")
 
 
 def _settings(args: Args) -> Settings:
@@ -61,13 +129,12 @@ def _settings(args: Args) -> Settings:
     return settings
 
 
-def _create(settings: Settings, user: str, label: str | None) -> str:
+def _in_database(args: Args, work: Callable[[str], T]) -> T:
     from flora.messages.errors import Unavailable
-    from flora.storage.postgres import create_token
 
-    url = settings.database.url or _embedded_url(settings.data_dir)
+    settings = _settings(args)
     try:
-        return create_token(url, user, label)
+        return work(settings.database.url or _embedded_url(settings.data_dir))
     except Unavailable as exc:
         if settings.database.url:
             raise CliError(f"{exc}; check database.url (DATABASE_URL)") from exc

@@ -44,14 +44,15 @@ def load() -> dict[str, Any]:
     return kept
 
 
-def save(**values: str) -> Path:
-    """Changes some values and keeps the others. The file is complete at any moment, and only its owner can read it.
+def save(**values: str | None) -> Path:
+    """Changes some values and keeps the others; None takes one out. The file is complete at any moment, and only its owner can read it.
 
     Raises:
         CliError: the file cannot be written.
     """
     path = config_file()
-    text = json.dumps({**load(), **values}, indent=2) + "\n"
+    kept = {name: value for name, value in {**load(), **values}.items() if value is not None}
+    text = json.dumps(kept, indent=2) + "\n"
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

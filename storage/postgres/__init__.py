@@ -5,12 +5,13 @@ from __future__ import annotations
 from flora.storage.postgres.audit import PostgresAuditLog
 from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
+from flora.storage.postgres.host_tokens import create_token, delete_token, list_tokens
 from flora.storage.postgres.kv import PostgresKv
 from flora.storage.postgres.kv_index import PostgresKvIndex
 from flora.storage.postgres.migrate import migrate
 from flora.storage.postgres.placements import PostgresPlacementStore
 from flora.storage.postgres.secrets_table import PostgresSecretStore
-from flora.storage.postgres.tokens import PostgresTokenStore, create_token
+from flora.storage.postgres.tokens import PostgresTokenStore
 
 __all__ = [
     "Database",
@@ -22,5 +23,7 @@ __all__ = [
     "PostgresSecretStore",
     "PostgresTokenStore",
     "create_token",
+    "delete_token",
+    "list_tokens",
     "migrate",
 ]

@@ -45,7 +45,12 @@ class PostgresAuditLog:
 
 async def record_with(transaction: Transaction, line: AuditLine) -> None:
     """Adds a line together with the change it tells of."""
-    params: dict[str, Any] = {
+    await transaction.execute("insert_audit_line", audit_params(line))
+
+
+def audit_params(line: AuditLine) -> dict[str, Any]:
+    """Parameters of the query that stores a line."""
+    return {
         "id": line.line_id,
         "at": line.at,
         "guild_id": line.guild_id,
@@ -56,7 +61,6 @@ async def record_with(transaction: Transaction, line: AuditLine) -> None:
         "target": line.target,
         "details": Jsonb(dict(line.details)),
     }
-    await transaction.execute("insert_audit_line", params)
 
 
 def _line(row: Row) -> AuditLine:

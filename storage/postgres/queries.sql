@@ -107,14 +107,26 @@ FROM measured
 WHERE place = 1 OR bytes_so_far <= %(max_bytes)s
 ORDER BY deployed_at DESC, id DESC;
 
+-- Two at the same moment may end up one above the limit, which harms nobody. A row tells that it was made.
 -- :name insert_token
-INSERT INTO user_tokens (token_id, user_id, label, token_hash)
-VALUES (%(token_id)s, %(user_id)s, %(label)s, %(token_hash)s);
+WITH forgotten AS (
+    DELETE FROM user_tokens
+    WHERE user_id = %(user_id)s AND expires_at < now() - make_interval(days => %(expired_kept_days)s)
+)
+INSERT INTO user_tokens (token_id, user_id, label, token_hash, expires_at)
+SELECT %(token_id)s, %(user_id)s, %(label)s, %(token_hash)s, %(expires_at)s
+WHERE (
+    SELECT count(*) FROM user_tokens WHERE user_id = %(user_id)s AND (expires_at IS NULL OR expires_at > now())
+) < %(max_per_user)s
+RETURNING token_id;
 
 -- A read unless the stamp is old: a write per request would make every reader wait for the disk.
 -- :name user_of_token
 WITH found AS (
-    SELECT token_id, user_id, last_used_at FROM user_tokens WHERE token_hash = %(token_hash)s LIMIT 1
+    SELECT token_id, user_id, last_used_at
+    FROM user_tokens
+    WHERE token_hash = %(token_hash)s AND (expires_at IS NULL OR expires_at > now())
+    LIMIT 1
 ), stamped AS (
     UPDATE user_tokens SET last_used_at = now()
     FROM found
@@ -124,7 +136,7 @@ WITH found AS (
 SELECT user_id FROM found;
 
 -- :name tokens_of_user
-SELECT token_id, label, created_at, last_used_at
+SELECT token_id, label, created_at, last_used_at, expires_at
 FROM user_tokens
 WHERE user_id = %(user_id)s
 ORDER BY created_at DESC, token_id;

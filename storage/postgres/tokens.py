@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import psycopg
+from datetime import datetime
+from typing import Any
 
 from flora.messages.ids import UserId
 from flora.storage import token_text
 from flora.storage.ports import TokenRecord
 from flora.storage.postgres.database import Database
-from flora.storage.postgres.errors import translated
-from flora.storage.postgres.migrate import migrate
-from flora.storage.postgres.queries import QUERIES
 
 
 class PostgresTokenStore:
@@ -21,9 +18,10 @@ class PostgresTokenStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def create(self, user_id: UserId, label: str | None) -> str:
-        params, plaintext = _new_token(user_id, label)
-        await self._database.execute("insert_token", params, f"creating a token for user {user_id}")
+    async def create(self, user_id: UserId, label: str | None, expires_at: datetime | None = None) -> str:
+        params, plaintext = new_token(user_id, label, expires_at)
+        if await self._database.fetch_one("insert_token", params, f"creating a token for user {user_id}") is None:
+            raise token_text.too_many()
         return plaintext
 
     async def authenticate(self, plaintext: str) -> UserId | None:
@@ -43,22 +41,16 @@ class PostgresTokenStore:
         return await self._database.fetch_one("delete_token", params, f"deleting a token of user {user_id}") is not None
 
 
-def create_token(url: str, user_id: str, label: str | None) -> str:
-    """Makes an API token without a running flora; for the command line. Brings the schema up to date first.
-
-    Returns:
-        The plaintext, which exists nowhere else.
-    Raises:
-        StorageError, Unavailable: as the store itself; nothing was made.
-    """
-    migrate(url, wait_s=0)
-    params, plaintext = _new_token(user_id, label)
-    with translated(f"creating a token for user {user_id}"), psycopg.connect(url, connect_timeout=5) as connection:
-        connection.execute(QUERIES["insert_token"], params)
-    return plaintext
-
-
-def _new_token(user_id: str, label: str | None) -> tuple[dict[str, str | None], str]:
+def new_token(user_id: str, label: str | None, expires_at: datetime | None) -> tuple[dict[str, Any], str]:
+    """A fresh token: parameters of the query that stores it, and its plaintext."""
     token_id, plaintext = token_text.make_token()
-    params = {"token_id": token_id, "user_id": user_id, "label": label, "token_hash": token_text.hash_of(plaintext)}
+    params = {
+        "token_id": token_id,
+        "user_id": user_id,
+        "label": label,
+        "token_hash": token_text.hash_of(plaintext),
+        "expires_at": expires_at,
+        "max_per_user": token_text.MAX_PER_USER,
+        "expired_kept_days": token_text.EXPIRED_KEPT_DAYS,
+    }
     return params, plaintext

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from flora.messages.errors import Conflict
 from flora.messages.ids import UserId
+from flora.storage import token_text
 from flora.storage.ports import TokenStore
 
 ANN, BOB = UserId("100"), UserId("200")
@@ -66,3 +69,41 @@ async def test_given_a_deleted_token_then_it_no_longer_works(tokens: TokenStore)
 
     assert await tokens.authenticate(plaintext) is None
     assert not await tokens.delete(ANN, token_id)
+
+
+async def test_given_a_token_with_an_end_then_it_works_until_then_and_is_still_listed(tokens: TokenStore) -> None:
+    soon, past = datetime.now(UTC) + timedelta(days=1), datetime.now(UTC) - timedelta(seconds=1)
+    valid, expired = await tokens.create(ANN, "valid", soon), await tokens.create(ANN, "expired", past)
+
+    assert await tokens.authenticate(valid) == ANN
+    assert await tokens.authenticate(expired) is None
+    listed = {record.label: record for record in await tokens.list(ANN)}
+    assert listed["valid"].expires_at == soon
+    assert listed["expired"].expires_at == past
+    assert listed["expired"].last_used_at is None
+
+
+async def test_given_as_many_tokens_as_allowed_then_no_more_are_made_until_one_goes(tokens: TokenStore) -> None:
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    await tokens.create(ANN, None, past)
+    made = [await tokens.create(ANN, None) for _ in range(token_text.MAX_PER_USER)]
+
+    with pytest.raises(Conflict, match="delete one"):
+        await tokens.create(ANN, None)
+    await tokens.create(BOB, None)
+    await tokens.delete(ANN, made[0].partition(".")[0])
+
+    assert await tokens.authenticate(await tokens.create(ANN, None)) == ANN
+
+
+async def test_given_a_token_that_expired_long_ago_when_another_is_made_then_it_is_forgotten(
+    tokens: TokenStore,
+) -> None:
+    long_ago = datetime.now(UTC) - timedelta(days=token_text.EXPIRED_KEPT_DAYS, seconds=5)
+    for user in (ANN, BOB):
+        await tokens.create(user, "old", long_ago)
+
+    await tokens.create(ANN, "new")
+
+    assert [record.label for record in await tokens.list(ANN)] == ["new"]
+    assert [record.label for record in await tokens.list(BOB)] == ["old"]

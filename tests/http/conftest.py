@@ -32,6 +32,7 @@ from flora.messages.errors import Forbidden, TimedOut
 from flora.messages.gateway import CheckGuildAccess, DescribeMember, FindGuilds
 from flora.messages.ids import UserId
 from flora.messages.lifecycle import Peers
+from flora.storage.memory import MemoryTokenStore
 from flora.storage.ports import Cache
 from flora.storage.redis import DegradingCache, RedisCache, make_client
 
@@ -69,15 +70,16 @@ class FakeSystem:
         return [request for request in self.asked if type(request) is kind]
 
 
-class FakeTokens:
-    """One valid token. Counts look-ups."""
+class FakeTokens(MemoryTokenStore):
+    """One valid token, and those that are made. Counts look-ups."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.looked_up = 0
 
     async def authenticate(self, plaintext: str) -> UserId | None:
         self.looked_up += 1
-        return UserId(USER) if plaintext == TOKEN else None
+        return UserId(USER) if plaintext == TOKEN else await super().authenticate(plaintext)
 
 
 class FakeAudit:
@@ -165,6 +167,7 @@ async def make_host() -> AsyncIterator[HostFactory]:
                 audit=audit,
                 operator_secret=operator_secret,
                 limits=limits,
+                tokens=tokens,
                 login=login,
                 **more,
             )

@@ -25,6 +25,7 @@ from flora.messages.errors import Forbidden
 from flora.messages.gateway import CheckGuildAccess, DescribeMember
 from flora.messages.ids import UserId
 from flora.messages.lifecycle import Peers
+from flora.storage.memory import MemoryTokenStore
 
 GUILD = "1000"
 TOKEN = "abcdefghijkl.abcdefghijklmnopqrstuvwxyz012345"
@@ -49,11 +50,11 @@ class FakeSystem:
         return [request for request in self.asked if type(request) is kind]
 
 
-class FakeTokens:
-    """One valid token."""
+class FakeTokens(MemoryTokenStore):
+    """One valid token, and those that are made."""
 
     async def authenticate(self, plaintext: str) -> UserId | None:
-        return UserId("77") if plaintext == TOKEN else None
+        return UserId("77") if plaintext == TOKEN else await super().authenticate(plaintext)
 
 
 class NoAudit:
@@ -83,9 +84,11 @@ def grant_own_guild(request: CheckGuildAccess) -> None:
 
 async def start_api(system: FakeSystem, port: int = 0) -> Api:
     peers = PeerBook(system, PEERS)
+    tokens = FakeTokens()
     deps = Deps(
         peers=peers,
-        identity=(BearerTokens(FakeTokens()),),
+        identity=(BearerTokens(tokens),),
+        tokens=tokens,
         access=GuildAccess(peers),
         log_streams=LogStreams(peers),
         audit=NoAudit(),

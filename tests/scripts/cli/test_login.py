@@ -74,3 +74,41 @@ async def test_given_a_damaged_file_when_read_then_the_error_names_it(flora: Any
 
     assert done.code == 1
     assert str(file) in done.err
+
+
+async def test_given_a_kept_token_then_whoami_tells_and_logout_forgets_it(flora: Any, api: Any) -> None:
+    await flora.run("login", TOKEN, "--api", api.url, FLORA_TOKEN="")
+
+    told = await flora.run("whoami", FLORA_TOKEN="")
+    as_json = await flora.run("whoami", "--json", FLORA_TOKEN="")
+    out = await flora.run("logout", FLORA_TOKEN="")
+    twice = await flora.run("logout", FLORA_TOKEN="")
+    after = await flora.run("whoami", FLORA_TOKEN="")
+
+    assert (told.code, told.out) == (0, f"user 77\n  api   {api.url}\n")
+    assert json.loads(as_json.out)["user"]["id"] == "77"
+    assert (out.code, twice.out) == (0, "Not logged in\n")
+    assert json.loads((flora.home / "flora-nodejs" / "cli.json").read_text()) == {"apiUrl": api.url}
+    assert after.code == 1
+    assert "no API token" in after.err
+
+
+async def test_given_a_logout_that_revokes_then_the_token_works_nowhere_any_more(flora: Any, api: Any) -> None:
+    token = await api.deps.tokens.create("78", None)
+    await flora.run("login", token, "--api", api.url, FLORA_TOKEN="")
+
+    out = await flora.run("logout", "--revoke", FLORA_TOKEN="")
+    again = await flora.run("login", token, "--api", api.url, FLORA_TOKEN="")
+
+    assert out.code == 0, out.err
+    assert await api.deps.tokens.authenticate(token) is None
+    assert again.code == 1
+
+
+async def test_given_a_server_that_is_away_when_the_token_should_be_revoked_then_it_is_kept(flora: Any) -> None:
+    await flora.run("login", TOKEN, "--no-verify", "--api", "http://127.0.0.1:1/api", FLORA_TOKEN="")
+
+    out = await flora.run("logout", "--revoke", FLORA_TOKEN="")
+
+    assert out.code == 1
+    assert json.loads((flora.home / "flora-nodejs" / "cli.json").read_text())["token"] == TOKEN
