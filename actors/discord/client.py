@@ -266,14 +266,14 @@ class FloraClient(disnake.AutoShardedClient):
 
     def _channel_seen(self, raw: dict[str, Any]) -> None:
         if raw.get("guild_id"):
-            self._scopes.learn("channel", raw["id"], raw["guild_id"])
+            self._scopes.announce("channel", raw["id"], raw["guild_id"])
 
     def _channel_gone(self, raw: dict[str, Any]) -> None:
         self._scopes.forget("channel", raw["id"])
 
     def _thread_list(self, raw: dict[str, Any]) -> None:
         for thread in raw.get("threads", ()):
-            self._scopes.learn("channel", thread["id"], raw["guild_id"])
+            self._scopes.announce("channel", thread["id"], raw["guild_id"])
 
 
 def _token_refused() -> ConfigError:

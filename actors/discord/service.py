@@ -13,15 +13,17 @@ from flora.actors.discord.access import GuildAccess
 from flora.actors.discord.client import ClientHooks, FloraClient
 from flora.actors.discord.http import DiscordRest
 from flora.actors.discord.rest import RestExecutor, Result
-from flora.actors.discord.scope import Authoriser, ScopeCache
+from flora.actors.discord.scope import Authoriser, ScopeCache, SharedScopes
 from flora.actors.discord.sink import EventSink
 from flora.messages.errors import BugError, FloraError
 from flora.messages.gateway import ShardSession
 from flora.messages.settings import Settings
+from flora.storage.redis import DegradingCache, GuardedCache, RedisCache, make_client
 
 log = logging.getLogger(__name__)
 
 CANCEL_LIMIT_S = 0.5
+CACHE_CONNECTIONS = 4  # one look-up takes a fraction of a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,27 @@ class Reports:
     session: Callable[[ShardSession], None]  # a shard has a session
 
 
+class _SharedCache:
+    """Scopes in Redis, which may be away: then nothing is found there, and nothing waits for it."""
+
+    def __init__(self, url: str) -> None:
+        self._client = make_client(url, CACHE_CONNECTIONS)
+        self._guard = GuardedCache(RedisCache(self._client), self._client.ping)
+        self.scopes = SharedScopes(DegradingCache(self._guard))
+
+    async def close(self) -> None:
+        await self.scopes.close()
+        await self._guard.close()
+        await self._client.aclose()
+
+
 class GatewayService:
     """The connection to Discord. Made and used on the loop, but for `sink.take`."""
 
     def __init__(self, settings: Settings, reports: Reports) -> None:
         self.sink = EventSink(reports.events)
-        self.scopes = ScopeCache()
+        self._redis = _SharedCache(settings.cache.url) if settings.cache.url is not None else None
+        self.scopes = ScopeCache(shared=self._redis.scopes if self._redis is not None else None)
         self.client = FloraClient(
             token=settings.discord.bot_token,
             api_base=settings.discord.api_base,
@@ -87,6 +104,8 @@ class GatewayService:
         connector = self.client.http.connector
         if connector is not None:
             await connector.close()
+        if self._redis is not None:
+            await self._redis.close()
 
     async def _learn_application(self) -> None:
         # Scripts register commands while they load, which at boot is before READY.
