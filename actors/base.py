@@ -206,7 +206,7 @@ class FloraActor(Actor):
     def receiveMsg_Start(self, msg: Start, sender: Address) -> None:
         self.settings, self.peers, self.name = msg.settings, msg.peers, msg.name
         setproctitle(f"flora: {msg.name}")
-        configure_logging(msg.settings.log_level, msg.name)
+        configure_logging(msg.settings.log_level, msg.name, msg.settings.log_format)
         gc.set_threshold(GC_EVERY, 20, 20)
         if self.uses_bridge:
             self.bridge = AsyncBridge(msg.name)

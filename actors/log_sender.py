@@ -6,7 +6,7 @@ import time
 
 from flora.actors.link import Link
 from flora.messages.base import Address
-from flora.messages.logs import LogAck, LogFrame
+from flora.messages.logs import MAX_MESSAGE_CHARS, LogAck, LogFrame
 
 MAX_WAITING_LINES = 10_000  # while the log book is away or slow; more are dropped and counted per guild
 MAX_FRAME_LINES = 500
@@ -27,6 +27,8 @@ class LogSender:
         if len(self._link) >= MAX_WAITING_LINES:
             self._dropped[guild_id] = self._dropped.get(guild_id, 0) + 1
             return
+        if len(message) > MAX_MESSAGE_CHARS:
+            message = f"{message[:MAX_MESSAGE_CHARS]} … ({len(message) - MAX_MESSAGE_CHARS} more characters)"
         self._link.offer((time.time_ns() // 1_000_000, level, target, guild_id, message))
 
     def poll(self) -> LogFrame | None:

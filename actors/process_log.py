@@ -1,4 +1,7 @@
-"""The process log: one line per event on stderr, UTC seconds, sentence first, then fields.
+"""The process log: one line per fact on stderr, for people (UTC seconds, sentence first, then fields) or for programs (JSON).
+
+A JSON line has `time`, `level`, `process`, `target`, `message`, the fact's own fields (`trace_id`, `guild_id` …) and `stack` after an
+exception.
 
 Filter syntax of `log_level` (`RUST_LOG`): comma-separated `target=level`, or a bare level for everything; `flora::runtime`
 names the logger `flora.runtime`. The most specific target wins.
@@ -9,6 +12,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
 
 from flora.messages.errors import ConfigError
 
@@ -46,14 +53,41 @@ class _Line(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-5s " + process + ": %(message)s", "%Y-%m-%d %H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = (f"{k}={v}" for k, v in record.__dict__.items() if k not in _STANDARD_FIELDS and k != "action")
+        fields = (f"{key}={value}" for key, value in _fields(record).items() if key != "action")
         return " ".join((super().formatMessage(record), *fields))
 
 
-def configure_logging(log_level: str, process: str) -> None:
-    """Sends this process's log to stderr. Can be called again with another name."""
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+
+
+class _JsonLine(logging.Formatter):
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        fact: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower().replace("warning", "warn"),
+            "process": self._process,
+            "target": record.name,
+            "message": record.getMessage(),
+        }
+        fact |= {key: value for key, value in _fields(record).items() if key not in fact}
+        if record.exc_info:
+            fact["stack"] = self.formatException(record.exc_info)
+        return orjson.dumps(fact, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def configure_logging(log_level: str, process: str, log_format: str = "auto") -> None:
+    """Sends this process's log to stderr. Can be called again with another name.
+
+    log_format: pretty | json | auto, which is pretty on a terminal.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line(process))
+    pretty = log_format == "pretty" or (log_format == "auto" and sys.stderr.isatty())
+    handler.setFormatter(_Line(process) if pretty else _JsonLine(process))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -111,19 +111,20 @@ class RunningSystem:
         self._lifeline.cut()
 
 
-def start(cluster_secret: bytes, log_level: str, work_dir: Path) -> RunningSystem:
+def start(cluster_secret: bytes, log_level: str, work_dir: Path, log_format: str = "auto") -> RunningSystem:
     """Starts an actor system whose wire is signed and whose processes end with this one.
 
     Args:
         cluster_secret: At least 32 bytes.
         log_level: Filter for the processes that are not flora's actors.
+        log_format: As for `configure_logging`.
         work_dir: Where the actor library may keep its own status file.
     Raises:
         RuntimeError: no port could be had in `STARTUP_TRIES` tries.
     """
     os.environ["THESPLOG_FILE"] = str(work_dir / "thespian.log")
     thesplog_control(logging.CRITICAL, useLogging=False, tmpFileMaxSize=0)
-    configure_logging(log_level, "actors")
+    configure_logging(log_level, "actors", log_format)
     serializer = wire.install(cluster_secret)
     library_fixes.install()
     _raise_file_limit()

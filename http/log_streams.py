@@ -17,7 +17,7 @@ from flora.http.errors import too_many
 from flora.http.limits import HttpLimits
 from flora.http.peers import PeerBook
 from flora.messages.ids import GuildId, ReqId
-from flora.messages.logs import FollowLogs, LogLines, StopFollowing
+from flora.messages.logs import EVERY_LINE, FollowLogs, LogFilter, LogLines, StopFollowing
 
 LogEntry = Mapping[str, Any]
 BATCH_LINES = 100  # written to a reader at once
@@ -90,8 +90,8 @@ class LogStreams:
         self._opening = 0
         self._early: dict[str, deque[LogLines]] = {}  # lines that overtook the reply which names their subscription
 
-    async def follow(self, guild_id: GuildId, after_id: int | None) -> LogStream:
-        """Opens a stream of a guild's lines: those still kept after `after_id`, then live ones.
+    async def follow(self, guild_id: GuildId | None, after_id: int | None, wanted: LogFilter = EVERY_LINE) -> LogStream:
+        """Opens a stream of a guild's lines, or all guilds': those still kept after `after_id`, then live ones.
 
         Raises:
             MailboxFull: too many streams are open.
@@ -101,7 +101,7 @@ class LogStreams:
             raise too_many("too many log streams are open; close one or try again later", limit=self._limits.streams)
         self._opening += 1
         try:
-            request = FollowLogs(req_id=ReqId(""), guild_id=guild_id, after_id=after_id)
+            request = FollowLogs(req_id=ReqId(""), guild_id=guild_id, after_id=after_id, wanted=wanted)
             answer = await self._peers.ask("log_book", request, self._limits.peer_s)
             return self._opened(answer["subscription"])
         finally:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from aiohttp import web
 
 from flora.messages.errors import BadRequest
+from flora.messages.logs import LEVELS, SOURCES, LogFilter
 
-LEVELS = ("trace", "debug", "info", "warn", "error")
+MAX_TEXT_CHARS = 200
 
 
 def count_parameter(request: web.Request, name: str, default: int, most: int) -> int:
@@ -27,9 +30,40 @@ def flag_parameter(request: web.Request, name: str, *, default: bool = False) ->
     return text == "true"
 
 
-def level_parameter(request: web.Request) -> str | None:
-    """A log level, or None."""
-    level = request.query.get("level")
-    if level is not None and level not in LEVELS:
-        raise BadRequest(f"`level` must be one of {', '.join(LEVELS)}", parameter="level")
-    return level
+def moment_parameter(request: web.Request, name: str) -> int | None:
+    """Unix milliseconds, or an RFC 3339 time with its offset, as Unix milliseconds; None when absent."""
+    text = request.query.get(name)
+    if text is None:
+        return None
+    if text.isascii() and text.isdecimal() and len(text) <= 15:
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # an unescaped + arrives as a space
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise BadRequest(f"`{name}` must be Unix milliseconds or an RFC 3339 time with its offset", parameter=name)
+    return int(moment.timestamp() * 1000)
+
+
+def log_filter(request: web.Request) -> LogFilter:
+    """`level`, `source`, `since`, `until`, `q` and `before`: which log lines are wanted."""
+    text = request.query.get("q")
+    if text is not None and len(text) > MAX_TEXT_CHARS:
+        raise BadRequest(f"`q` has at most {MAX_TEXT_CHARS} characters", parameter="q")
+    before = count_parameter(request, "before", 0, 2**63 - 1)
+    return LogFilter(
+        level=_one_of(request, "level", LEVELS),
+        source=_one_of(request, "source", tuple(SOURCES)),
+        since_ms=moment_parameter(request, "since"),
+        until_ms=moment_parameter(request, "until"),
+        text=text or None,
+        before_id=before or None,
+    )
+
+
+def _one_of(request: web.Request, name: str, words: tuple[str, ...]) -> str | None:
+    word = request.query.get(name)
+    if word is not None and word not in words:
+        raise BadRequest(f"`{name}` must be one of {', '.join(words)}", parameter=name)
+    return word

@@ -69,12 +69,15 @@ def route_of(request: web.Request) -> Route | None:
 
 
 def guild_id_of(request: web.Request) -> GuildId:
-    """The guild in the path.
+    """The guild in the path, or where the path has none, in the query.
 
     Raises:
-        BadRequest: it is no snowflake in its one decimal form.
+        BadRequest: it is no snowflake in its one decimal form, or absent.
     """
-    return checked_guild_id(request.match_info["guild_id"])
+    given = request.match_info.get("guild_id") or request.query.get("guild_id")
+    if given is None:
+        raise BadRequest("`guild_id` is required", parameter="guild_id")
+    return checked_guild_id(given)
 
 
 def checked_guild_id(text: str) -> GuildId:

@@ -82,6 +82,14 @@ class KvSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
+    """Guilds' log lines on disk."""
+
+    max_guild_kb: int = 1024
+    max_total_mb: int = 512  # over it the largest guild's oldest lines go first
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
     """Postgres. An unset `url` means the embedded server; the launcher fills in where it listens."""
 
@@ -154,9 +162,11 @@ class Settings:
 
     data_dir: Path
     log_level: str = "flora::runtime=info,flora=info"
+    log_format: str = "auto"  # pretty | json | auto: pretty on a terminal
     runtime: RuntimeSettings = field(default_factory=RuntimeSettings)
     fetch: FetchSettings = field(default_factory=FetchSettings)
     kv: KvSettings = field(default_factory=KvSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

@@ -25,6 +25,7 @@ from flora.messages.settings import (
     DiscordSettings,
     FetchSettings,
     KvSettings,
+    LogSettings,
     RuntimeSettings,
     SecretsSettings,
     Settings,
@@ -72,6 +73,9 @@ def _kv(key: str, parse: values.Parse) -> Key:
 
 KEYS: tuple[Key, ...] = (
     Key("log_level", "RUST_LOG", values.log_filter, "log_level"),
+    Key("log_format", "LOG_FORMAT", values.one_of("auto", "pretty", "json"), "log_format"),
+    Key("logs.max_guild_kb", "LOGS_MAX_GUILD_KB", values.whole(least=16), "max_guild_kb"),
+    Key("logs.max_total_mb", "LOGS_MAX_TOTAL_MB", values.whole(least=1), "max_total_mb"),
     Key("data_dir", "FLORA_DATA_DIR", values.path, "data_dir"),
     Key("secrets.master_key", "SECRETS_MASTER_KEY", values.master_key, "master_key", required=True),
     Key("secrets.previous_keys", "SECRETS_PREVIOUS_KEYS", values.master_keys, "previous_keys"),
@@ -125,7 +129,7 @@ KEYS: tuple[Key, ...] = (
     _fetch("concurrency", values.whole(clamp_to=(1, None))),
     _fetch("allow", values.destinations),
     _kv("backend", values.kv_backend),
-    _kv("durability", values.kv_durability),
+    _kv("durability", values.one_of("interval", "always")),
     _kv("sync_interval_ms", values.whole(least=10)),
     _kv("writes_per_minute", values.whole()),
     _kv("max_store_bytes", values.whole(least=1)),
@@ -278,6 +282,7 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
         runtime=RuntimeSettings(**loading.section("runtime")),  # type: ignore[arg-type]
         fetch=FetchSettings(**loading.section("fetch")),  # type: ignore[arg-type]
         kv=KvSettings(**loading.section("kv")),  # type: ignore[arg-type]
+        logs=LogSettings(**loading.section("logs")),  # type: ignore[arg-type]
         database=DatabaseSettings(**loading.section("database")),  # type: ignore[arg-type]
         cache=CacheSettings(**loading.section("cache")),  # type: ignore[arg-type]
         api=ApiSettings(**loading.section("api")),  # type: ignore[arg-type]

@@ -77,18 +77,23 @@ def placement(value: object) -> Placement:
     return Placement(word)
 
 
+def one_of(*words: str) -> Parse:
+    """One of a few words, in any case."""
+
+    def parse(value: object) -> str:
+        word = str(value).strip().lower()
+        if word not in words:
+            raise ValueError(f"must be {', '.join(words[:-1])} or {words[-1]}")
+        return word
+
+    return parse
+
+
 def kv_backend(value: object) -> KvBackendKind:
     word = str(value).strip().lower()
     if word not in set(KvBackendKind):
         raise ValueError("must be files or postgres")
     return KvBackendKind(word)
-
-
-def kv_durability(value: object) -> str:
-    word = str(value).strip().lower()
-    if word not in ("interval", "always"):
-        raise ValueError("must be interval or always")
-    return word
 
 
 def whole(*, least: int = 0, most: int | None = None, clamp_to: tuple[int, int | None] | None = None) -> Parse:

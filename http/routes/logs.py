@@ -1,5 +1,9 @@
 """`/api/logs`: what a guild's script and the runtime said about it; kept lines, and live ones as server-sent events.
 
+The guild is in the path, or in `guild_id`; the operator may leave it out and gets all guilds' lines since the log book began.
+Which lines: `level` (and above), `source` (script, runtime), `since`, `until` (Unix milliseconds or RFC 3339), `q` (a text within the
+message), `before` (older than the line of this id, to page back).
+
 A stream sends unnamed events, `id: <n>` and `data: <LogEntry JSON>`; `event: lost` with `{"lost": n}` where lines are
 missing; a comment every 15 s of silence. A client that returns with Last-Event-ID gets what it missed, as far as it is
 kept.
@@ -17,10 +21,10 @@ from aiohttp import web
 from flora.http.deps import DEPS, TRACE, Deps
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogBatch, LogStream
-from flora.http.query import LEVELS, count_parameter, level_parameter
+from flora.http.query import count_parameter, log_filter
 from flora.http.render import json_response
-from flora.http.routing import Access, Route, guild_id_of
-from flora.messages.ids import ReqId
+from flora.http.routing import Access, Route, checked_guild_id
+from flora.messages.ids import GuildId, ReqId
 from flora.messages.logs import ReadLogs
 
 DEFAULT_LINES = 100
@@ -33,27 +37,27 @@ Entry = Mapping[str, Any]
 
 
 async def read_logs(request: web.Request) -> web.Response:
-    """The newest `limit` lines of the guild, of `level` and above, oldest first."""
+    """The newest `limit` of the wanted lines, oldest first."""
     limit = count_parameter(request, "limit", DEFAULT_LINES, MAX_LINES)
     return json_response(await _kept_lines(request, limit))
 
 
 async def stream_logs(request: web.Request) -> web.StreamResponse:
-    """Server-sent events: `history=n` kept lines first, then live ones, of `level` and above."""
+    """Server-sent events: `history=n` kept lines first, then live ones."""
     deps = request.app[DEPS]
-    level = level_parameter(request)
+    guild_id, wanted = _wanted_guild(request), log_filter(request)
     history = count_parameter(request, "history", 0, MAX_LINES)
     after_id = _last_event_id(request)
     kept: list[dict[str, Any]] = []
     if history and after_id is None:
         kept = await _kept_lines(request, history)
         after_id = kept[-1]["id"] if kept else 0
-    async with await deps.log_streams.follow(guild_id_of(request), after_id) as stream:
+    async with await deps.log_streams.follow(guild_id, after_id, wanted) as stream:
         response = web.StreamResponse(headers=STREAM_HEADERS)
         await response.prepare(request)
         try:
             await _write(response, b"retry: %d\n\n" % RECONNECT_MS + _events(kept), deps.limits)
-            await _pump(stream, response, level, deps.limits)
+            await _pump(stream, response, deps.limits)
         except ConnectionError:
             pass  # the reader is gone
         except TimeoutError:
@@ -62,20 +66,17 @@ async def stream_logs(request: web.Request) -> web.StreamResponse:
     return response
 
 
-async def _pump(stream: LogStream, response: web.StreamResponse, level: str | None, limits: HttpLimits) -> None:
+async def _pump(stream: LogStream, response: web.StreamResponse, limits: HttpLimits) -> None:
     while (batch := await stream.take(limits.keep_alive_s)) is not None:
-        chunk = _encoded(batch, level)
-        if chunk:
-            await _write(response, chunk, limits)
+        await _write(response, _encoded(batch), limits)
     await _write(response, b": end\n\n", limits)
 
 
-def _encoded(batch: LogBatch, level: str | None) -> bytes:
+def _encoded(batch: LogBatch) -> bytes:
     if not batch.lines and not batch.lost:
         return KEEP_ALIVE
     lost = b'event: lost\ndata: {"lost":%d}\n\n' % batch.lost if batch.lost else b""
-    least = LEVELS.index(level) if level else 0
-    return lost + _events(line for line in batch.lines if LEVELS.index(line["level"]) >= least)
+    return lost + _events(batch.lines)
 
 
 async def _write(response: web.StreamResponse, chunk: bytes, limits: HttpLimits) -> None:
@@ -88,11 +89,17 @@ async def _kept_lines(request: web.Request, limit: int) -> list[dict[str, Any]]:
     message = ReadLogs(
         req_id=ReqId(""),
         trace=request[TRACE],
-        guild_id=guild_id_of(request),
+        guild_id=_wanted_guild(request),
         limit=limit,
-        level=level_parameter(request),
+        wanted=log_filter(request),
     )
     return [_entry(line) for line in await deps.peers.ask("log_book", message, deps.limits.peer_s)]
+
+
+def _wanted_guild(request: web.Request) -> GuildId | None:
+    """None: all guilds'; only the operator comes so far without naming one."""
+    given = request.match_info.get("guild_id") or request.query.get("guild_id")
+    return None if given is None else checked_guild_id(given)
 
 
 def _entry(line: Entry) -> dict[str, Any]:
@@ -118,12 +125,27 @@ def _last_event_id(request: web.Request) -> int | None:
 
 
 ROUTES = (
-    Route(method="GET", path="/logs/{guild_id}", handler=read_logs, access=Access.GUILD_ADMIN, compressed=False),
+    Route(method="GET", path="/logs", handler=read_logs, access=Access.GUILD_ADMIN_OR_OPERATOR, compressed=False),
+    Route(
+        method="GET",
+        path="/logs/stream",
+        handler=stream_logs,
+        access=Access.GUILD_ADMIN_OR_OPERATOR,
+        timed=False,
+        compressed=False,
+    ),
+    Route(
+        method="GET",
+        path="/logs/{guild_id}",
+        handler=read_logs,
+        access=Access.GUILD_ADMIN_OR_OPERATOR,
+        compressed=False,
+    ),
     Route(
         method="GET",
         path="/logs/{guild_id}/stream",
         handler=stream_logs,
-        access=Access.GUILD_ADMIN,
+        access=Access.GUILD_ADMIN_OR_OPERATOR,
         timed=False,
         compressed=False,
     ),

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from flora.messages.logs import LEVELS, SOURCES
 from flora.scripts.cli.arguments import Args, Parser, required
 from flora.scripts.cli.errors import ApiError, CliError, Unreachable, UsageError
 from flora.scripts.cli.output import level_label, note, plural, print_json, safe
@@ -17,7 +18,7 @@ from flora.scripts.cli.output import level_label, note, plural, print_json, safe
 if TYPE_CHECKING:
     from flora.scripts.cli.connection import ApiClient
 
-LEVELS = ("trace", "debug", "info", "warn", "error")
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 DEFAULT_LINES = 100
 DEFAULT_LINES_FOLLOWING = 10
 FIRST_PAUSE_S = 0.5
@@ -34,24 +35,34 @@ def add_to(parser: Parser) -> None:
         "-n", "--limit", metavar="LINES", type=int, help="how many kept lines (default 100; 10 with -f)"
     )
     command.add_argument("--level", choices=LEVELS, help="this level and above")
+    command.add_argument("--source", choices=tuple(SOURCES), help="what the script printed, or what the runtime says")
+    command.add_argument("--grep", metavar="TEXT", help="lines with this text in them, in any case")
+    when = "as 30s, 10m, 2h, 7d ago, or as an RFC 3339 time"
+    command.add_argument("--since", metavar="TIME", help=f"lines from then on; {when}")
+    command.add_argument("--until", metavar="TIME", help="lines before then; the same forms")
+    command.add_argument("--all", action="store_true", help="of all guilds, for the operator")
 
 
 def run(args: Args) -> int:
     """Kept lines, then live ones if wanted."""
     from urllib.parse import quote
 
+    from flora.scripts.cli.as_operator import connect_as_operator
     from flora.scripts.cli.connection import connect
 
-    guild = required(args, "guild", "guild")
     lines = args.limit if args.limit is not None else DEFAULT_LINES_FOLLOWING if args.follow else DEFAULT_LINES
     if lines < 0:
         raise UsageError("--limit must not be negative")
-    client, path = connect(args), f"/logs/{quote(guild, safe='')}"
-    level = {"level": args.level} if args.level else {}
+    query = _query(args, time.time())
+    if args.all:
+        client, path, whose = connect_as_operator(args), "/logs", "all guilds"
+    else:
+        guild = required(args, "guild", "guild")
+        client, path, whose = connect(args), f"/logs/{quote(guild, safe='')}", f"guild {guild}"
     if args.follow:
-        note(f"Following the log of guild {guild}; press Ctrl-C to stop")
-        Follower(client, f"{path}/stream", level, as_json=args.json).run(history=lines)
-    found = client.get_json(path, {"limit": str(lines), **level})
+        note(f"Following the log of {whose}; press Ctrl-C to stop")
+        Follower(client, f"{path}/stream", query, as_json=args.json).run(history=lines)
+    found = client.get_json(path, {"limit": str(lines), **query})
     if args.json:
         print_json(found)
         return 0
@@ -60,6 +71,32 @@ def run(args: Args) -> int:
     for entry in found:
         print(line_of(entry))
     return 0
+
+
+def _query(args: Args, now_s: float) -> dict[str, str]:
+    given = {
+        "level": args.level,
+        "source": args.source,
+        "q": args.grep,
+        "since": args.since and str(moment_ms(args.since, now_s)),
+        "until": args.until and str(moment_ms(args.until, now_s)),
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def moment_ms(text: str, now_s: float) -> int:
+    """`10m` (ago) or an RFC 3339 time, which is local where it has no offset, as Unix milliseconds.
+
+    Raises:
+        UsageError: neither.
+    """
+    amount, unit = text[:-1], text[-1:]
+    if amount.isascii() and amount.isdecimal() and unit in UNITS_S:
+        return int((now_s - min(int(amount), 10**9) * UNITS_S[unit]) * 1000)
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except ValueError:
+        raise UsageError(f"{text!r} is no time: write 30s, 10m, 2h or 7d (ago), or 2026-01-31T12:00:00Z") from None
 
 
 def line_of(entry: Mapping[str, Any]) -> str:

@@ -264,7 +264,7 @@ def timers() -> Timers:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setattr(base, "setproctitle", lambda title: None)  # the process is pytest's
-    monkeypatch.setattr(base, "configure_logging", lambda level, name: None)
+    monkeypatch.setattr(base, "configure_logging", lambda *_: None)
     made = Stage()
     yield made
     made.system.shutdown()

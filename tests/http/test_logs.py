@@ -15,8 +15,9 @@ from flora.http.log_streams import LogStreams
 from flora.http.peers import PeerBook
 from flora.messages.ids import GuildId
 from flora.messages.lifecycle import Peers
-from flora.messages.logs import FollowLogs, LogLines, ReadLogs, StopFollowing
+from flora.messages.logs import FollowLogs, LogFilter, LogLines, ReadLogs, StopFollowing
 
+OPERATOR_SECRET = "operator-secret-for-tests"
 pytestmark = pytest.mark.service
 
 
@@ -75,7 +76,28 @@ async def test_kept_lines_are_read_with_limit_and_level(logging_host: Any) -> No
 
     assert (await response.json())[0] == line(1)
     (asked,) = logging_host.system.of(ReadLogs)
-    assert (asked.guild_id, asked.limit, asked.level) == ("1000", 5, "warn")
+    assert (asked.guild_id, asked.limit, asked.wanted) == ("1000", 5, LogFilter(level="warn"))
+
+
+async def test_every_filter_reaches_the_log_book(logging_host: Any) -> None:
+    query = "source=script&since=2026-01-02T03:04:05%2B00:00&until=1767323046000&q=Pong&before=17"
+
+    await logging_host.get(f"/api/logs/1000?{query}")
+
+    (asked,) = logging_host.system.of(ReadLogs)
+    assert asked.wanted == LogFilter(
+        source="script", since_ms=1_767_323_045_000, until_ms=1_767_323_046_000, text="Pong", before_id=17
+    )
+
+
+async def test_the_guild_may_be_named_in_the_query_and_the_operator_need_not(logging_host: Any) -> None:
+    named = await logging_host.get("/api/logs?guild_id=1000")
+    unnamed = await logging_host.get("/api/logs")
+    everything = await logging_host.get("/api/logs", token=OPERATOR_SECRET)
+
+    assert [response.status for response in (named, unnamed, everything)] == [200, 400, 200]
+    assert "`guild_id` is required" in (await unnamed.json())["message"]
+    assert [asked.guild_id for asked in logging_host.system.of(ReadLogs)] == ["1000", None]
 
 
 async def test_the_limit_has_a_default_and_a_cap(logging_host: Any) -> None:
@@ -85,7 +107,21 @@ async def test_the_limit_has_a_default_and_a_cap(logging_host: Any) -> None:
     assert [asked.limit for asked in logging_host.system.of(ReadLogs)] == [100, 1000, 0]
 
 
-@pytest.mark.parametrize("query", ["limit=-1", "limit=x", "limit=1.5", "level=loud", "limit="])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=-1",
+        "limit=x",
+        "limit=1.5",
+        "level=loud",
+        "limit=",
+        "source=me",
+        "since=now",
+        "until=2026-01-01T00:00:00",
+        "q=" + "x" * 201,
+        "before=-1",
+    ],
+)
 async def test_parameters_that_make_no_sense_are_400(logging_host: Any, query: str) -> None:
     assert (await logging_host.get(f"/api/logs/1000?{query}")).status == 400
     assert (await logging_host.get(f"/api/logs/1000/stream?{query.replace('limit', 'history')}")).status == 400
@@ -140,12 +176,11 @@ async def test_given_history_of_a_silent_guild_when_opened_then_nothing_is_misse
     assert logging_host.system.of(FollowLogs)[0].after_id == 0
 
 
-async def test_given_a_level_when_streaming_then_lower_lines_are_left_out(logging_host: Any) -> None:
-    reader = await open_stream(logging_host, "?level=warn")
+async def test_given_a_level_when_streaming_then_the_log_book_leaves_lower_lines_out(logging_host: Any) -> None:
+    await open_stream(logging_host, "?level=warn&q=late")
 
-    deliver(logging_host, line(1, "debug"), line(2, "info"), line(3, "warn"), line(4, "error"))
-
-    assert [(await reader.line())["id"] for _ in range(2)] == [3, 4]
+    (asked,) = logging_host.system.of(FollowLogs)
+    assert asked.wanted == LogFilter(level="warn", text="late")
 
 
 async def test_given_lines_were_lost_when_streaming_then_the_reader_is_told_how_many(logging_host: Any) -> None:

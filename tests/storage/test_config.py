@@ -194,6 +194,8 @@ def test_given_a_wrong_value_when_loaded_then_refused_by_name_without_the_value_
         ("KV_DURABILITY", "ALWAYS", lambda s: s.kv.durability, "always"),
         ("KV_WRITES_PER_MINUTE", "120", lambda s: s.kv.writes_per_minute, 120),
         ("FETCH_CONCURRENCY", "0", lambda s: s.fetch.concurrency, 1),
+        ("LOG_FORMAT", "json", lambda s: s.log_format, "json"),
+        ("LOGS_MAX_GUILD_KB", "64", lambda s: s.logs.max_guild_kb, 64),
         ("FETCH_ALLOW", " 10.0.0.0/8,Wiki.internal:80,", lambda s: s.fetch.allow, ("10.0.0.0/8", "wiki.internal:80")),
         ("DEPLOYMENTS_KEEP_REVISIONS", "0", lambda s: s.deployments.keep_revisions, 0),
         ("AUDIT_KEEP_DAYS", "0", lambda s: s.audit.keep_days, 0),
@@ -330,6 +332,18 @@ def test_given_the_table_of_keys_when_compared_with_the_settings_then_every_fiel
 
 
 def _parts(settings: Settings) -> dict[str, Any]:
-    sections = ("runtime", "fetch", "kv", "database", "cache", "api", "discord", "secrets", "deployments", "audit")
+    sections = (
+        "runtime",
+        "fetch",
+        "logs",
+        "kv",
+        "database",
+        "cache",
+        "api",
+        "discord",
+        "secrets",
+        "deployments",
+        "audit",
+    )
     nested = {name: getattr(settings, name) for name in sections}
     return {"": settings, **nested}

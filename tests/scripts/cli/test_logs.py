@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from flora.messages.logs import FollowLogs, LogLines, ReadLogs
+from flora.messages.logs import FollowLogs, LogFilter, LogLines, ReadLogs
 from flora.scripts.cli.event_stream import Event, read_events
-from flora.scripts.cli.logs import pause_s
+from flora.scripts.cli.logs import moment_ms, pause_s
 
 pytestmark = pytest.mark.service
 
@@ -42,13 +42,35 @@ async def test_lines_have_time_level_guild_and_target_and_cannot_command_the_ter
         "2026-01-02T03:04:05.006Z ERROR [1000] flora:js: bad\\x1b[31m\\x07",
     ]
     (asked,) = log_book.system.of(ReadLogs)
-    assert (asked.limit, asked.level) == (5, "info")
+    assert (asked.limit, asked.wanted) == (5, LogFilter(level="info"))
 
 
 async def test_for_programs_lines_are_json(flora: Any, log_book: Any) -> None:
     done = await flora.run("logs", "--guild", "1000", "--json")
 
     assert [line["id"] for line in json.loads(done.out)] == [1, 2]
+
+
+async def test_filters_go_to_the_server(flora: Any, log_book: Any) -> None:
+    done = await flora.run(
+        *("logs", "--guild", "1000", "--source", "runtime", "--grep", "Timed out", "--since", "2026-01-02T03:04:05Z")
+    )
+
+    assert done.code == 0
+    (asked,) = log_book.system.of(ReadLogs)
+    assert asked.wanted == LogFilter(source="runtime", text="Timed out", since_ms=1_767_323_045_000)
+
+
+@pytest.mark.parametrize(("text", "ago_s"), [("30s", 30), ("10m", 600), ("2h", 7200), ("7d", 604_800)])
+def test_given_an_age_then_it_is_counted_from_now(text: str, ago_s: int) -> None:
+    assert moment_ms(text, 1_000_000) == (1_000_000 - ago_s) * 1000
+
+
+async def test_given_what_is_no_time_then_it_says_how_to_write_one(flora: Any, log_book: Any) -> None:
+    done = await flora.run("logs", "--guild", "1000", "--since", "yesterday")
+
+    assert done.code == 2
+    assert "'yesterday' is no time: write 30s" in done.err
 
 
 async def test_an_empty_log_says_so(flora: Any, log_book: Any) -> None:
