@@ -12,12 +12,14 @@ from dataclasses import replace
 from typing import Any
 
 from flora.actors.audit_pruning import keep_pruned
+from flora.actors.audit_trail import AuditTrail
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
 from flora.actors.peer_calls import PeerCalls
 from flora.actors.placement_book import Noted, PlacementBook
 from flora.actors.restore import Outcome
+from flora.actors.secret_service import SecretService
 from flora.actors.starter import load_starter
 from flora.messages.audit import AuditLine, ReadAudit, RecordAudit
 from flora.messages.base import Address, Ok, Request
@@ -46,7 +48,9 @@ from flora.messages.ids import GuildId, ReqId
 from flora.messages.kv import NoteKvStores
 from flora.messages.lifecycle import Drain, Peers, Start
 from flora.messages.placement import NotePlacement, ReadPlacements
-from flora.messages.settings import RuntimeSettings, Settings
+from flora.messages.secret_changes import DeleteSecret, ListSecrets, PutSecret, RotateSecrets
+from flora.messages.secrets import GiveSecrets, GuildSecrets
+from flora.messages.settings import RuntimeSettings, SecretsSettings, Settings
 from flora.storage.ports import AuditLog, KvIndex
 from flora.storage.postgres import (
     Database,
@@ -54,7 +58,9 @@ from flora.storage.postgres import (
     PostgresDeploymentStore,
     PostgresKvIndex,
     PostgresPlacementStore,
+    PostgresSecretStore,
 )
+from flora.storage.secret_cipher import KeyRing
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +70,7 @@ LOAD_MARGIN_S = 30.0
 CLOSE_LIMIT_S = 1.0
 PROGRESS_EVERY_S = 0.25
 ROUTERS_ASKED = 3
+GIVE_SECRETS_LIMIT_S = 15.0  # the router's own is shorter
 ROUTER_KNOWS_LIMIT_S = 8.0  # one that is recovering itself takes up to 5 s
 DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
 
@@ -73,10 +80,18 @@ NO_ID = ReqId("")  # the bridge gives every request its own
 class PeerHost:
     """`ScriptHost` on the compiler and the router. Lives on the loop."""
 
-    def __init__(self, compiler: PeerCalls, router: PeerCalls, placements: PlacementBook, load_limit_s: float) -> None:
+    def __init__(
+        self,
+        compiler: PeerCalls,
+        router: PeerCalls,
+        placements: PlacementBook,
+        secrets: SecretService,
+        load_limit_s: float,
+    ) -> None:
         self._compiler = compiler
         self._router = router
         self._placements = placements
+        self._secrets = secrets
         self._load_limit_s = load_limit_s
 
     async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
@@ -92,6 +107,7 @@ class PeerHost:
         return compiled
 
     async def load(self, guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        loaded_with = await self._secrets.for_load(guild_id)
         request = LoadGuild(
             req_id=NO_ID,
             guild_id=guild_id,
@@ -99,8 +115,12 @@ class PeerHost:
             source_map=compiled.source_map,
             restore=restore,
             placement=self._placements.of(guild_id),
+            secrets=loaded_with.secrets,
         )
-        await self._ask_any_router(request, self._load_limit_s)
+        try:
+            await self._ask_any_router(request, self._load_limit_s)
+        finally:
+            self._secrets.loaded(guild_id, loaded_with)
 
     def stored(self, guild_id: GuildId) -> None:
         self._router.tell(ScriptStored(guild_id=guild_id))
@@ -122,13 +142,14 @@ class PeerHost:
 
 
 class Deployer(FloraActor):
-    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `audit_log`, `kv_stores`, and the order of deploys per guild.
+    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `guild_secrets`, `audit_log`, `kv_stores`, and the
+    order of deploys per guild.
 
     Receives   Deploy, RollBack, Undeploy, GetDeployment, ListDeployments, ListRevisions, GetRevision, ReadAudit (front-end),
-               RecordAudit (anybody), NoteKvStores (workers),
+               PutSecret, DeleteSecret, ListSecrets, RotateSecrets (front-end), RecordAudit (anybody), NoteKvStores (workers),
                RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement, ReadPlacements (router),
                GuildJoined, GuildLeft, GuildsPresent (gateway)
-    Sends      Compile (compiler), LoadGuild, UnloadGuild, ScriptStored, ListRunning (router), RestoreProgress (runtime);
+    Sends      Compile (compiler), LoadGuild, UnloadGuild, GiveSecrets, ScriptStored, ListRunning (router), RestoreProgress (runtime);
                Ok, Failed (caller)
     State      the deploys under way and a cache of compiled scripts; the rest is in Postgres.
     Supervises nothing. A deploy under way when this actor dies is settled by the next one: what is stored is loaded.
@@ -144,6 +165,8 @@ class Deployer(FloraActor):
         self._placements: PlacementBook
         self._audit: AuditLog
         self._kv_index: KvIndex
+        self._trail: AuditTrail
+        self._secrets: SecretService
         self._database: Database | None = None
         self._compiler: PeerCalls
         self._router: PeerCalls
@@ -173,9 +196,13 @@ class Deployer(FloraActor):
         self._audit = PostgresAuditLog(self._database)
         self._go(keep_pruned(self._audit, settings.audit))
         self._kv_index = PostgresKvIndex(self._database)
+        self._trail = AuditTrail(self._audit.record)
+        self._secrets = SecretService(
+            PostgresSecretStore(self._database), key_ring(settings.secrets), self._give_secrets, self._trail
+        )
         self._service = DeployService(
             PostgresDeploymentStore(self._database, settings.deployments.keep_revisions),
-            PeerHost(self._compiler, self._router, self._placements, load_limit_s(runtime)),
+            PeerHost(self._compiler, self._router, self._placements, self._secrets, load_limit_s(runtime)),
             max_script_bytes=runtime.max_script_bytes,
             workers=runtime.max_workers,
             starter=load_starter,
@@ -191,6 +218,10 @@ class Deployer(FloraActor):
             log.warning("what runs is not known: %s", exc, extra={"action": "take_over_failed"})
         else:
             self._service.adopt(found["running"], found["unstored"])
+            self._secrets.refresh(found["running"])
+
+    async def _give_secrets(self, guild_id: GuildId, secrets: GuildSecrets) -> None:
+        await self._router.ask(GiveSecrets(req_id=NO_ID, guild_id=guild_id, secrets=secrets), GIVE_SECRETS_LIMIT_S)
 
     def on_peers(self, peers: Peers) -> None:
         self.bridge.call(self._meet, peers)
@@ -205,6 +236,8 @@ class Deployer(FloraActor):
     async def _drain(self, limit_s: float) -> None:
         if not await self._service.drain(limit_s * DRAIN_SHARE):
             log.warning("deploys were cut off by the shutdown", extra={"action": "deploys_cut_off"})
+        self._secrets.stop()
+        await self._trail.written(CLOSE_LIMIT_S)
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 await self._placements.written()
@@ -308,6 +341,22 @@ class Deployer(FloraActor):
     async def _read_placements(self) -> tuple[Noted, ...]:
         return self._placements.all()
 
+    def receiveMsg_PutSecret(self, msg: PutSecret, sender: Address) -> None:
+        """Stores a secret, and has the guild's worker go by it."""
+        self._answer(msg, sender, self._secrets.put(msg))
+
+    def receiveMsg_DeleteSecret(self, msg: DeleteSecret, sender: Address) -> None:
+        """Forgets a secret, here and in the guild's worker."""
+        self._answer(msg, sender, self._secrets.delete(msg))
+
+    def receiveMsg_ListSecrets(self, msg: ListSecrets, sender: Address) -> None:
+        """Names and hosts of a guild's secrets."""
+        self._answer(msg, sender, self._secrets.list(msg.guild_id))
+
+    def receiveMsg_RotateSecrets(self, msg: RotateSecrets, sender: Address) -> None:
+        """Encrypts all secrets under the current key."""
+        self._answer(msg, sender, self._secrets.rotate(msg.actor))
+
     def receiveMsg_RecordAudit(self, msg: RecordAudit, sender: Address) -> None:
         """Somebody changed something that is not ours."""
         self._answer(msg, sender, self._audit.record(msg.lines))
@@ -339,6 +388,18 @@ class Deployer(FloraActor):
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs `work` on the loop; nobody waits for it."""
         self.bridge.submit(work).add_done_callback(_log_failure)
+
+
+def key_ring(settings: SecretsSettings) -> KeyRing:
+    """The configured keys.
+
+    Raises:
+        ConfigError: there is none, or one of another length.
+    """
+    try:
+        return KeyRing(settings.master_key, settings.previous_keys)
+    except ValueError as exc:
+        raise ConfigError(f"secrets.master_key (SECRETS_MASTER_KEY), secrets.previous_keys: {exc}") from exc
 
 
 def load_limit_s(runtime: RuntimeSettings) -> float:

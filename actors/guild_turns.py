@@ -20,8 +20,10 @@ class _Line:
 class GuildTurns:
     """Hands out turns. Lives on one asyncio loop; a guild costs nothing while nobody asks for it."""
 
-    def __init__(self, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int, what: str = "deploys") -> None:
+        """`what` is the things that happen one at a time, for the refusal."""
         self._max_waiting = max_waiting
+        self._what = what
         self._lines: dict[GuildId, _Line] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -39,7 +41,7 @@ class GuildTurns:
         line = self._lines.get(guild_id) or _Line()
         if bounded and line.length > self._max_waiting:
             raise MailboxFull(
-                f"{self._max_waiting} deploys of guild {guild_id} are waiting already; try again when they are done",
+                f"{self._max_waiting} {self._what} of guild {guild_id} are waiting already; try again when they are done",
                 guild_id=guild_id,
             )
         self._lines[guild_id] = line

@@ -51,3 +51,5 @@ class RotateSecrets(Request):
     Ok.value: {"key_id", "rotated": how many were, "bound": how many of those had been bound to nothing, "unreadable": [{"guild_id",
     "name"}] that no configured key opens, at most 100 of them, "unreadable_count": n}.
     """
+
+    actor: DeployActor

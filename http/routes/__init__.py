@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from flora.http.routes import audit, auth, deployments, guilds, health, logs, metrics, revisions, tokens, workers
+from flora.http.routes import (
+    audit,
+    auth,
+    deployments,
+    guild_secrets,
+    guilds,
+    health,
+    logs,
+    metrics,
+    revisions,
+    tokens,
+    workers,
+)
 
 TABLES = (
     health.ROUTES,
@@ -11,6 +23,7 @@ TABLES = (
     deployments.ROUTES,
     revisions.ROUTES,
     guilds.ROUTES,
+    guild_secrets.ROUTES,
     workers.ROUTES,
     logs.ROUTES,
     metrics.ROUTES,

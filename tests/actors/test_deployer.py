@@ -61,11 +61,14 @@ from flora.messages.base import Ok
 from flora.messages.deployment import *
 from flora.messages.gateway import GuildJoined, GuildLeft
 from flora.messages.lifecycle import Drain, Peers, PeersChanged, ReadMetrics, Start
-from flora.messages.settings import DatabaseSettings, RuntimeSettings, Settings
+from flora.messages.settings import DatabaseSettings, RuntimeSettings, SecretsSettings, Settings
 from memory_router import MemoryRouter
 
 settings = Settings(
-    data_dir=Path(sys.argv[2]), database=DatabaseSettings(url=sys.argv[1]), runtime=RuntimeSettings(max_workers=1)
+    data_dir=Path(sys.argv[2]),
+    database=DatabaseSettings(url=sys.argv[1]),
+    runtime=RuntimeSettings(max_workers=1),
+    secrets=SecretsSettings(master_key=b"k" * 32),
 )
 running = system.start(b"s" * 32, "flora=info", settings.data_dir)
 numbers = iter(range(1000))
