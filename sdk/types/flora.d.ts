@@ -379,8 +379,16 @@ declare function getSubcommandGroup(ctx: EventContext<'interactionCreate'>): str
 
 // ---- storage
 
-/** `secrets.get` gives a placeholder that becomes the secret in the URL or a header of a request; never the secret itself. */
+/** Secrets of this guild, set with `flora secret set`. Scripts never see them: they pass placeholders on to `fetch`. */
 interface Secrets {
+  /**
+   * The placeholder of a secret, null where there is none of that name. `fetch` replaces it in the path and query of the URL and in header
+   * values, never in bodies, where the request goes to a host that the secret names. It stays the same when the value changes. Placed in
+   * other text it works too, as long as it is not encoded.
+   *
+   * @example
+   * await fetch('https://api.example.com/v1', { headers: { Authorization: `Bearer ${secrets.get('API_KEY')}` } })
+   */
   get(name: string): string | null
 }
 declare const secrets: Secrets
