@@ -4,6 +4,7 @@ scripts/bench              everything, under fifteen minutes
 scripts/bench --quick      everything, smaller, under two minutes
 scripts/bench --engine     the engine alone: time per event, cold start, memory of an idle guild
 scripts/bench --kv         the key-value stores alone: rates, opening a large store, listing, compacting
+scripts/bench --deploy     a deploy of 20 files, until the new script answers
 scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
 """
 
@@ -39,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result["machine"]["load_before"] > 0.5:
         _say("this machine is doing other work; the figures will suffer")
     try:
-        everything = not (args.engine or args.kv or args.chain)
-        for part in ("engine", "kv"):
+        everything = not (args.engine or args.kv or args.deploy or args.chain)
+        for part in ("engine", "kv", "deploy"):
             if everything or getattr(args, part):
                 result[part] = _in_own_process(part, args.quick)
         if everything or args.chain:
@@ -59,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="fewer rounds, fewer messages")
     parser.add_argument("--engine", action="store_true", help="only the engine")
     parser.add_argument("--kv", action="store_true", help="only the key-value stores")
+    parser.add_argument("--deploy", action="store_true", help="only deploys")
     parser.add_argument("--chain", action="store_true", help="only the whole chain")
     parser.add_argument("--workers", type=_workers, metavar="N", help="flora's workers (default: its own default)")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the chain")

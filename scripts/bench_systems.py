@@ -159,16 +159,24 @@ class Flora:
 
     def serve(self, guild_ids: list[str]) -> None:
         """Deploys the bot to each."""
-        if not self._headers:
-            self._headers = {"Authorization": f"Bearer {self._token()}"}
-        body = {"entry": "main.ts", "files": [{"path": "main.ts", "contents": self._script}]}
         for guild_id in guild_ids:
             began = time.monotonic()
-            try:
-                call("POST", f"{self._url}/api/deployments/{guild_id}", body, self._headers)
-            except OSError as exc:
-                raise BenchFailed(f"the deploy to guild {guild_id} failed: {exc}\n{self._child.last_words()}") from exc
+            self.deploy(guild_id, "main.ts", [{"path": "main.ts", "contents": self._script}])
             self.deploy_ms.append((time.monotonic() - began) * 1000)
+
+    def deploy(self, guild_id: str, entry: str, files: list[dict[str, str]]) -> None:
+        """Deploys a project to a guild.
+
+        Raises:
+            BenchFailed: flora refused it.
+        """
+        if not self._headers:
+            self._headers = {"Authorization": f"Bearer {self._token()}"}
+        body = {"entry": entry, "files": files}
+        try:
+            call("POST", f"{self._url}/api/deployments/{guild_id}", body, self._headers)
+        except OSError as exc:
+            raise BenchFailed(f"the deploy to guild {guild_id} failed: {exc}\n{self._child.last_words()}") from exc
 
     def _token(self) -> str:
         flora = Path(sys.executable).parent / "flora"

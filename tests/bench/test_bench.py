@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flora.scripts import bench_chain, bench_kv, bench_report
+from flora.scripts import bench_chain, bench_deploy, bench_kv, bench_report
 from flora.scripts.bench_processes import BenchFailed, Sandbox, processes_under
 
 
@@ -72,3 +72,23 @@ def test_given_a_small_store_when_measured_then_every_figure_is_there() -> None:
 
     assert all(figure > 0 for figure in found.values())
     assert all(f"{name.replace('_', ' ')} " in bench_kv.table(found) for name in bench_kv.GOALS)
+
+
+@pytest.mark.parametrize(("all_new", "changed"), [(True, 20), (False, 1)])
+def test_given_two_versions_of_the_project_that_is_deployed_then_all_its_files_differ_or_one(
+    all_new: bool, changed: int
+) -> None:
+    first, second = (bench_deploy.project(version, all_new=all_new) for version in (1, 2))
+
+    assert len(first) == bench_deploy.FILES == 20
+    assert 50_000 <= sum(len(file["contents"]) for file in first) <= 55_000
+    assert sum(one != other for one, other in zip(first, second, strict=True)) == changed
+
+
+@pytest.mark.bench
+@pytest.mark.timeout(120)
+def test_given_a_project_when_deploys_are_measured_then_each_version_answered() -> None:
+    found = bench_deploy.measure(1)
+
+    assert 0 < found["every file new"]["answered_ms"]["median"] < found["every file new"]["live_ms"]["median"]
+    assert "one file new, live" in bench_deploy.table(found)
