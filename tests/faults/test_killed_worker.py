@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from flora.actors.routing import default_worker
 pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 
 BACK_WITHIN_S = 3.0
+SETTINGS = {"RUNTIME_MAX_WORKERS": "2", "RUNTIME_DISPATCH_TIMEOUT_SECS": "2", "KV_DURABILITY": "always"}
 
 # "begin" is told before the loop starts, so that the test knows when to kill; the loop ends at the deadline, if nobody kills.
 HOLDS_ON_ONE = """
@@ -29,10 +31,35 @@ RegExp('x', 'g')[Symbol.match](text)
 """
 
 
+# Values of 20 KB: a write takes long enough to be cut off in the middle. What was awaited is told every ten writes.
+WRITES_ON = """
+on('messageCreate', async (msg) => {
+  if (msg.author.bot) return
+  if (msg.content.startsWith('write')) {
+    const round = msg.content.slice(6)
+    for (let n = 1; ; n++) {
+      await store('log').set(round + ':' + String(n).padStart(6, '0'), 'x'.repeat(20000) + n)
+      if (n % 10 === 0) await msg.reply(String(n))
+    }
+  }
+  let [count, cursor, last] = [0, undefined, null]
+  const prefix = msg.content.slice(6) + ':'
+  do {
+    const page = await store('log').list({ prefix, cursor, limit: 1000 })
+    count += page.keys.length
+    cursor = page.cursor
+    last = page.keys.at(-1)?.name ?? last
+  } while (cursor !== undefined)
+  const value = await store('log').get(last)
+  await msg.reply(JSON.stringify([count, Number(last.split(':')[1]), Number(value.slice(20000))]))
+})
+"""
+
+
 @pytest.fixture(scope="module")
 def guilds_of_worker_0(broken_flora):
     ids = [guild_id for n in range(64) if default_worker(guild_id := str(900_000_000_000_000_000 + n), 2) == 0]
-    return broken_flora.new_guilds(ids[:7])
+    return broken_flora.new_guilds(ids[:8])
 
 
 @pytest.mark.scenario("T34")
@@ -99,3 +126,21 @@ def test_given_a_worker_that_dies_while_a_script_loads_then_the_deploy_fails_at_
     assert caught.value.status == 503
     assert time.monotonic() - started_s < 10
     assert guild.ask_until_answered("hello", within_s=10) == "old"
+
+
+def test_given_a_script_that_writes_when_its_worker_is_killed_then_all_it_was_told_is_there(
+    broken_flora, guilds_of_worker_0, wait_for
+):
+    guild = guilds_of_worker_0[7]
+    guild.deploy(WRITES_ON)
+
+    for round_name in ("first", "second"):
+        message = guild.say(f"write {round_name}")
+        wait_for(lambda message=message: len(guild.said_by_bot(message)) >= 3, 10, "the script does not write")
+        broken_flora.kill("worker 0")
+        told = max(int(text) for text in guild.said_by_bot(message) if text.isdigit())
+
+        count, last, value = json.loads(guild.ask_until_answered(f"count {round_name}", within_s=15))
+
+        assert count == last == value, "a write before the last one is missing, or its value is another's"
+        assert told <= last <= told + 20, "more than what was under way is missing"
