@@ -12,11 +12,13 @@ from flora.messages.base import Address, Failed, Ok
 from flora.messages.errors import FloraError, MailboxFull, Unavailable
 from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.kv import KvCall, ReleaseKv
+from flora.messages.kv_exports import KvMakeExport, KvRestoreExport
 
 LOOK_EVERY_S = 0.05
 WAIT_LIMIT_S = 10.0  # a guild that does not come to rest; a worker needs about one second to be restarted
 MAX_WAITING = 1_000
 ANSWER_LIMIT_S = 30.0
+EXPORT_LIMIT_S = 900.0  # a guild at its quota takes a minute, and others may be before it
 
 
 class KvCalls:
@@ -69,7 +71,8 @@ class KvCalls:
         def answered(reply: Ok | Failed) -> None:
             self._shell.send(asker, replace(reply, req_id=msg.req_id, trace=msg.trace))
 
-        self._shell.ask(end.address, msg, answered, ANSWER_LIMIT_S)
+        is_long = isinstance(msg.operation, KvMakeExport | KvRestoreExport)
+        self._shell.ask(end.address, msg, answered, EXPORT_LIMIT_S if is_long else ANSWER_LIMIT_S)
         return True
 
     def _look_later(self) -> None:

@@ -17,6 +17,7 @@ from flora.actors.isolate.cores import pin_worker
 from flora.actors.isolate.host import IsolateHost
 from flora.actors.isolate.memory_watch import MemoryGuard, resident_bytes
 from flora.actors.kv.backends import backend_of
+from flora.actors.kv.exports import EXPORTS_FOLDER
 from flora.actors.kv.service import KvDone, KvService
 from flora.actors.kv.tally import KvTally
 from flora.actors.kv.worker_side import WorkerSide
@@ -101,7 +102,9 @@ class Worker(FloraActor):
             ready=self._ready,
         )
         self._isolates = Isolates(self, around)
-        self._kv = KvService(backend_of(msg.settings), WorkerSide(self, self._isolates), KvTally(self.counters))
+        kv_side, kv_tally = WorkerSide(self, self._isolates), KvTally(self.counters)
+        exports_root = msg.settings.data_dir / EXPORTS_FOLDER
+        self._kv = KvService(backend_of(msg.settings), kv_side, kv_tally, exports_root)
         runtime = msg.settings.runtime
         memory = MemoryGuard(runtime.max_worker_memory_mb, runtime.max_workers)
         self._watch = Watch(self.after, self._isolates, self._host, memory, self.counters)

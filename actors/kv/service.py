@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from flora.actors.kv.backends import KvBackend
+from flora.actors.kv.exports import KvExports
 from flora.actors.kv.index import Index, Teller
-from flora.actors.kv.jobs import ClientCall, ScriptBatch
+from flora.actors.kv.jobs import ClientCall, Job, ScriptBatch
 from flora.actors.kv.lane import Lane
 from flora.actors.kv.script_ops import Answer, ScriptOp
 from flora.actors.kv.tally import KvTally
@@ -58,7 +60,7 @@ class Host(Teller, Protocol):
 class KvService:
     """Lanes of all guilds whose stores this worker has, and what they share. Everything on the worker's thread."""
 
-    def __init__(self, backend: KvBackend, host: Host, tally: KvTally) -> None:
+    def __init__(self, backend: KvBackend, host: Host, tally: KvTally, exports_root: Path) -> None:
         self.is_threaded = backend.threads > 0
         self._backend = backend
         self._host = host
@@ -66,6 +68,7 @@ class KvService:
         self._lanes: dict[GuildId, Lane] = {}
         self._noted: dict[GuildId, int] = {}  # which change of a guild's stores the index knows
         self._index = Index(host)
+        self._exports = KvExports(exports_root, self)
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._rounds = Rounds(lambda: tuple(self._lanes.values()), host.after, is_threaded=self.is_threaded)
         self._is_ending = False
@@ -101,12 +104,11 @@ class KvService:
             return
         operation = request.operation
         if isinstance(operation, KvExportOperation):
-            self._host.reply(request, asker, Unavailable("exports of key-value stores are not available here"))
+            self._exports.call(request, asker)
             return
 
         def ended(result: Any) -> None:
-            self._tally.called(result)
-            self._host.reply(request, asker, result)
+            self.answer(request, asker, result)
 
         self._lane(request.guild_id).add(ClientCall(operation, ended, ended))
 
@@ -114,6 +116,7 @@ class KvService:
 
     def release(self, guild_id: GuildId, closed: Callable[[], None] = lambda: None) -> None:
         """Closes a guild's stores after what has been asked for. `closed` is called when another owner can take them."""
+        self._exports.release(guild_id)
         lane = self._lanes.get(guild_id)
         if lane is None:
             closed()
@@ -131,7 +134,8 @@ class KvService:
         self._rounds.begin()
         now_s = self.now_s()
         for lane in tuple(self._lanes.values()):
-            if lane.is_idle and now_s - lane.used_at_s > IDLE_S and not self._host.is_home(lane.guild_id):
+            is_needed = self._host.is_home(lane.guild_id) or self._exports.is_restoring(lane.guild_id)
+            if lane.is_idle and now_s - lane.used_at_s > IDLE_S and not is_needed:
                 self.release(lane.guild_id)
 
     def note_figures(self) -> None:
@@ -151,6 +155,21 @@ class KvService:
         for lane in self._lanes.values():
             self._close_quietly(lane.guild)
         self._backend.close()
+
+    # What exports need
+
+    def do(self, guild_id: GuildId, job: Job) -> None:
+        """Does a job with a guild's stores."""
+        self._lane(guild_id).add(job)
+
+    def post(self, then: Callable[[Any], None], result: Any) -> None:
+        """Has something called on the worker's thread. From any thread."""
+        self._host.post(KvDone(then, result))
+
+    def answer(self, call: KvCall, asker: Any, result: Any) -> None:
+        """Answers a client."""
+        self._tally.called(result)
+        self._host.reply(call, asker, result)
 
     # What the lanes need
 
@@ -200,7 +219,7 @@ class KvService:
         except Exception as exc:
             log.exception("work with key-value stores failed", extra={"action": "bug"})
             result = exc
-        self._host.post(KvDone(then, result))
+        self.post(then, result)
 
     @staticmethod
     def _close_quietly(guild: KvGuild | None) -> None:

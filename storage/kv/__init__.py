@@ -8,6 +8,7 @@ data_file.py     one semidbm file under it                  record.py   what a r
 scan.py          reading and repairing a file at open       compaction.py
 folder.py        a guild's folder: lock, names, store records
 durability.py    when writes reach the disk                 handles.py  which stores stay open
+export_file.py   all stores of a guild in one file           export_folder.py   where such files are kept
 """
 
 from __future__ import annotations
