@@ -9,6 +9,7 @@ fixed sentence: their own words may quote what the caller must not see, and are 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -125,7 +126,7 @@ def _headers(error: FloraError, status: int) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if status in _SAY_WHEN_TO_RETRY:
         wait_s = error.details.get("retry_after_s", RETRY_AFTER_S)
-        return {"Retry-After": str(max(1, round(wait_s)) if isinstance(wait_s, int | float) else RETRY_AFTER_S)}
+        return {"Retry-After": str(max(1, math.ceil(wait_s)) if isinstance(wait_s, int | float) else RETRY_AFTER_S)}
     if isinstance(error, MethodNotAllowed):
         return {"Allow": ", ".join(error.details["allowed"])}
     return {}

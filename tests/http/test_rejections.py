@@ -15,7 +15,13 @@ pytestmark = pytest.mark.service
 TOKEN = "abcdefghijkl.abcdefghijklmnopqrstuvwxyz012345"
 OPERATOR = "operator-secret-for-tests"
 ROUTES = [route for table in TABLES for route in table]
-TAKES_A_BODY = [("POST", "/api/deployments/1000"), ("PUT", "/api/guilds/1000/placement")]
+TAKES_A_BODY = [
+    ("POST", "/api/deployments/1000"),
+    ("PUT", "/api/guilds/1000/placement"),
+    ("POST", "/api/kv/stores"),
+    ("PUT", "/api/kv/1000/store/key"),
+    ("PUT", "/api/kv/1000/store/key/metadata"),
+]
 BODIES = [
     (b'{"a": ', "application/json", 400, "BAD_REQUEST"),
     (b"\xff\xfe", "application/json", 400, "BAD_REQUEST"),
@@ -67,6 +73,8 @@ async def test_given_any_unreadable_body_when_sent_to_any_route_that_takes_one_t
         "/api/logs/1000?limit=ten",
         "/api/logs/1000?level=loud",
         "/api/deployments/guild",
+        "/api/kv/stores",
+        "/api/kv/1000/store?limit=ten",
     ],
 )
 async def test_given_a_parameter_that_makes_no_sense_when_called_then_400_names_it(host: Any, path: str) -> None:
