@@ -38,11 +38,21 @@ class Parser(argparse.ArgumentParser):
     def add_guild(self) -> None:
         self.add_argument("-g", "--guild", metavar="ID", help="the guild's id")
 
-    def command(self, name: str, help_text: str, run: Callable[[Args], int] | None, **common: bool) -> Parser:
-        """Adds a command; without `run` it only groups others."""
+    def add_yes(self) -> None:
+        self.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+    def command(
+        self,
+        name: str,
+        help_text: str,
+        run: Callable[[Args], int] | None,
+        aliases: Sequence[str] = (),
+        **common: bool,
+    ) -> Parser:
+        """Adds a command; without `run` it only groups others. `aliases` are names by which older clients know it."""
         if self._subcommands is None:
             self._subcommands = self.add_subparsers(metavar="COMMAND", parser_class=Parser)
-        child = self._subcommands.add_parser(name, help=help_text, description=help_text)
+        child = self._subcommands.add_parser(name, aliases=aliases, help=help_text, description=help_text)
         child.set_defaults(parser=child)
         if run is not None:
             child.set_defaults(run=run)
@@ -93,6 +103,13 @@ def required(args: Args, name: str, label: str) -> str:
     if value is None or not value.strip():
         raise UsageError(f"missing required value: {label} (--{name})")
     return value.strip()
+
+
+def confirmed(question: str, args: Args) -> bool:
+    """Whether to go on with what cannot be undone: asks a person at a terminal, unless `--yes` was given."""
+    if args.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return True
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
 
 
 def _suggestion(wrong: str, known: list[str]) -> str:

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 from flora.messages.version import VERSION
 from flora.scripts.cli import user_config
@@ -19,6 +19,7 @@ from flora.scripts.cli.errors import ApiError, CliError, Unreachable, UsageError
 
 DEFAULT_API_URL = "http://127.0.0.1:3000/api"
 ANSWER_LIMIT_S = 30.0
+SAVED_AT_ONCE_BYTES = 256 * 1024
 STREAM_SILENCE_LIMIT_S = 45.0  # three missed keep-alives
 
 _NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, OSError)
@@ -55,13 +56,15 @@ class ApiClient:
         with self._open("GET", path + _query(query), ANSWER_LIMIT_S) as response:
             return self._json(response), response.headers
 
-    def post_json(self, path: str, body: Any, headers: Mapping[str, str], limit_s: float) -> Any:
+    def post_json(
+        self, path: str, body: Any, headers: Mapping[str, str] | None = None, limit_s: float = ANSWER_LIMIT_S
+    ) -> Any:
         data = json.dumps(body, ensure_ascii=False).encode(errors="surrogatepass")
-        headers = {"Content-Type": "application/json", **headers}
+        headers = {"Content-Type": "application/json", **(headers or {})}
         with self._open("POST", path, limit_s, headers, data) as response:
             return self._json(response)
 
-    def put_json(self, path: str, body: Any, limit_s: float) -> Any:
+    def put_json(self, path: str, body: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
         headers = {"Content-Type": "application/json"}
         with self._open("PUT", path, limit_s, headers, json.dumps(body).encode()) as response:
             return self._json(response)
@@ -69,6 +72,28 @@ class ApiClient:
     def delete_json(self, path: str, headers: Mapping[str, str] | None = None, limit_s: float = ANSWER_LIMIT_S) -> Any:
         with self._open("DELETE", path, limit_s, headers) as response:
             return self._json(response)
+
+    def delete(self, path: str) -> None:
+        with self._open("DELETE", path, ANSWER_LIMIT_S) as response:
+            _text(response)
+
+    def save(self, path: str, target: BinaryIO) -> int:
+        """Writes an answer's body somewhere, block by block; how many bytes it had.
+
+        Raises:
+            Unreachable: it ended early.
+        """
+        with self._open("GET", path, ANSWER_LIMIT_S) as response:
+            written = 0
+            try:
+                while block := response.read(SAVED_AT_ONCE_BYTES):
+                    written += target.write(block)
+            except _NETWORK_ERRORS as exc:
+                raise Unreachable(f"the connection to {self.api_url} broke: {_reason(exc)}") from exc
+            announced = response.headers.get("Content-Length")
+            if announced is not None and int(announced) != written:
+                raise Unreachable(f"the connection to {self.api_url} broke after {written} of {announced} bytes")
+            return written
 
     def stream(self, path: str, query: Mapping[str, str], last_event_id: str | None) -> Iterator[str]:
         """Lines of an event stream, until it ends or breaks."""

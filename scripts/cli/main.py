@@ -5,6 +5,7 @@
     as_operator    the same as the operator of this host
     user_config    cli.json                        output        tables, colours, progress
     project        flora.config.*, entry and root  sources       the files that make up a project
+    kv_exports     half of `flora kv`
     ignore         .gitignore and .ignore          event_stream  server-sent events
     errors         what ends a command with a sentence instead of a stack trace
 
@@ -26,6 +27,7 @@ from flora.scripts.cli import (
     get,
     guild_secrets,
     health,
+    kv,
     login,
     logout,
     logs,
@@ -51,6 +53,7 @@ COMMANDS = (
     listing,
     revisions,
     logs,
+    kv,
     status,
     workers,
     place,
