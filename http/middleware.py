@@ -19,7 +19,7 @@ from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.typedefs import Handler
 
-from flora.http.deps import REQUEST_ID, TRACE
+from flora.http.deps import DEPS, REQUEST_ID, TRACE
 from flora.http.errors import error_response, from_framework
 from flora.http.lifecycle import LIFECYCLE
 from flora.http.routing import route_of
@@ -31,6 +31,9 @@ log = logging.getLogger("flora.api")
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MIN_COMPRESSED_BYTES = 1_024  # below, the answer fits one packet anyway
+
+HSTS = "max-age=31536000"
+"""Of this host only: what else is below its name is not ours to say."""
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -106,6 +109,8 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
     """`on_response_prepare`: the headers of every answer."""
     for name, value in SECURITY_HEADERS.items():
         response.headers.setdefault(name, value)
+    if request.app[DEPS].redirect_uri.startswith("https://"):
+        response.headers.setdefault("Strict-Transport-Security", HSTS)
     response.headers[hdrs.SERVER] = "flora"
     response.headers[REQUEST_ID_HEADER] = request.get(REQUEST_ID) or str(uuid.uuid4())
 

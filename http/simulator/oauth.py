@@ -65,8 +65,13 @@ class Grants:
         return None if grant is None else self._issue(grant)
 
     def revoke(self, token: str) -> None:
-        self._access.pop(token, None)
-        self._refresh.pop(token, None)
+        """Ends everything that the token's person has allowed, as Discord does."""
+        grant = self._access.get(token) or self._refresh.get(token)
+        if grant is None:
+            return
+        for store in (self._access, self._refresh):
+            for other in [key for key, kept in store.items() if kept.user_id == grant.user_id]:
+                del store[other]
 
     def user_of(self, access_token: str) -> Grant | None:
         """Whom an access token speaks for."""

@@ -66,6 +66,7 @@ async def test_given_a_public_address_over_https_then_cookies_are_secure_and_log
     assert "Set-Cookie" not in moved.headers
     assert "redirect_uri=https%3A%2F%2Fflora.example%2Fapi%2Fauth%2Fcallback" in behind_a_proxy.headers["Location"]
     assert "Secure" in behind_a_proxy.headers["Set-Cookie"]
+    assert moved.headers["Strict-Transport-Security"] == "max-age=31536000"
 
 
 async def test_given_a_session_then_discords_tokens_do_not_lie_in_clear(entrance: Any) -> None:

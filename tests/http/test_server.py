@@ -84,9 +84,9 @@ async def test_unknown_paths_are_404_as_json(host: Any, path: str) -> None:
 
 
 async def test_wrong_method_is_405_as_json_with_allow(host: Any) -> None:
-    response = await host.call("DELETE", "/api/deployments/1000")
+    response = await host.call("PATCH", "/api/deployments/1000")
 
-    assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD, POST")
+    assert (response.status, response.headers["Allow"]) == (405, "DELETE, GET, HEAD, POST")
     assert (await response.json())["code"] == "METHOD_NOT_ALLOWED"
 
 
@@ -106,7 +106,11 @@ async def test_every_answer_has_the_security_headers_and_no_cors(host: Any) -> N
 
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
         assert headers["Server"] == "flora"
+        assert "Strict-Transport-Security" not in headers
         assert not [name for name in headers if name.startswith("Access-Control")]
 
 

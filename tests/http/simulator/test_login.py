@@ -78,6 +78,29 @@ async def test_given_a_refresh_token_then_it_works_once_and_revoked_tokens_do_no
     assert (await client.rest("GET", "/users/@me", token=f"Bearer {second.body['access_token']}")).status == 401
 
 
+async def test_given_a_person_who_cancels_then_they_are_sent_back_without_a_code(client: Client) -> None:
+    form = {**query(client), "cancel": "1"}
+
+    sent_back = await client.control("POST", "/oauth2/authorize", data=form, allow_redirects=False)
+
+    target = parse_qs(urlsplit(sent_back.headers["Location"]).query)
+    assert (target["error"], target["state"]) == (["access_denied"], ["s<>"])
+    assert "code" not in target
+
+
+async def test_given_the_page_then_it_says_who_is_who_and_no_name_becomes_part_of_it(client: Client) -> None:
+    names = ["<b>Guild</b>", *(f"Guild {number}" for number in range(4))]
+    owner = client.sim.add_guild(names[0]).owner_id
+    for name in names[1:]:
+        client.sim.add_guild(name, owner_id=owner)
+
+    page = await client.control("GET", "/oauth2/authorize", params=query(client))
+
+    assert b"owner of &lt;b&gt;Guild&lt;/b&gt;, Guild 0, Guild 1 and 2 more" in page.body
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert page.headers["X-Frame-Options"] == "DENY"
+
+
 async def test_given_wrong_credentials_or_addresses_then_nothing_is_given(lab: Lab) -> None:
     client = await lab.start(redirect_uris=(REDIRECT,))
 
