@@ -30,6 +30,9 @@ class PendingOps:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def __contains__(self, op_id: int) -> bool:
+        return op_id in self._pending
+
     def request(self, op_id: int, name: str, args: Sequence[Any]) -> tuple[Any, ...] | Answer:
         """What an op request leads to.
 

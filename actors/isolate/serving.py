@@ -70,6 +70,7 @@ class Serving(ABC):
         self._was_loaded = False  # a rebuild is not announced as a load
         self._handlers: list[str] = []
         self._held_ops: list[Any] = []  # asked for while a run is being ended: some may be its own
+        self._held_kv: list[tuple[int, str, Any]] = []  # asked for while the processor budget is used up
         self._held_end: tuple[str, str | None, int] | None = None  # how that run says it ended
         self._more = False  # the prelude asked for another take
         self._was_busy = False
@@ -132,6 +133,8 @@ class Serving(ABC):
         held_s = self._meters.release(now_s)
         if held_s:
             self._runs.postpone(held_s)
+            held, self._held_kv = self._held_kv, []
+            self._out.kv_ops += [op for op in held if op[0] in self._ops]
             return False
         back = self._runs.take_back(self._started_seq())
         if back:
@@ -196,13 +199,13 @@ class Serving(ABC):
             self._out.calls.append(result)
 
     def _start_kv(self, op_id: int, name: str, args: list[Any]) -> None:
-        """Costs microseconds, so it is not counted by number but as the processor time it takes."""
+        """Costs microseconds, so it is not counted by number but as the processor time it takes; with none left it waits."""
         refusal = self._meters.refuse_op(op_id, len(self._ops), None)
         if refusal is not None:
             self._feed.answer(refusal)
             return
         self._ops.expect(op_id, name)
-        self._out.kv_ops.append((op_id, name, args))
+        (self._held_kv if self._meters.holding else self._out.kv_ops).append((op_id, name, args))
 
     def _completed(self, seq: int, outcome: str, text: str | None, elapsed_us: int) -> None:
         assert self._isolate is not None

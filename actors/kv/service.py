@@ -27,10 +27,9 @@ from flora.storage.ports import KvGuild
 log = logging.getLogger("flora.kv")
 
 IDLE_S = 30.0  # so long a guild's stores stay open after the last call, where no script of it runs here
-CLOSE_LIMIT_S = 5.0
-
-Reply = Callable[[KvCall, Any], None]
-"""Answers a client: its call, and the value or the FloraError."""
+ROUND_TRIP_US = (
+    60  # of the worker's processor time that a batch costs beside its operations: two messages and V8's answer
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class KvService:
         def answer(key: int, answers: Sequence[Answer]) -> None:
             lasted_us = int((time.perf_counter() - begun_s) * 1e6)
             self._tally.answered(ops, answers, lasted_us)
-            self._host.answer_ops(key, answers, 0 if self.is_threaded else lasted_us)
+            self._host.answer_ops(key, answers, ROUND_TRIP_US + (0 if self.is_threaded else lasted_us))
 
         batch = ScriptBatch(key, ops, answer)
         if not guild_id or self._is_ending:

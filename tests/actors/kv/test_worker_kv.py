@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -407,3 +408,19 @@ def test_given_stores_that_come_and_go_when_the_deployer_fails_first_then_it_is_
     told = [[info.name for info in note.stores] for note in (first, second, third)]
     assert told == [["a"], ["a", "b"], ["b"]]
     assert len(worker.notes()) == 3
+
+
+def test_given_a_script_that_never_stops_asking_when_its_budget_is_used_up_then_it_is_held_to_its_share(
+    kv_worker: MakeWorker,
+) -> None:
+    worker = kv_worker(cpu_share_percent=10, cpu_burst_ms=100, dispatch_timeout_s=0.3)
+    worker.load("on('messageCreate', async (c) => { for (;;) await kv.get('k') })")
+
+    worker.dispatch("go")
+
+    begun_s = time.monotonic()
+    assert worker.outcomes(1) == [Outcome.TIMED_OUT]
+    lasted_s = time.monotonic() - begun_s
+    meters = worker.session()._meters
+    assert meters.usage(time.monotonic())["throttled"] == 1
+    assert worker.counters.guild_cpu_us < 1e6 * (0.1 + 0.1 * lasted_s + 0.1)
