@@ -138,7 +138,8 @@ class Flora:
         self.environment = {"XDG_CONFIG_HOME": str(home), "FLORA_TOKEN": TOKEN}
         self._stack = stack
 
-    async def start(self, *args: str, **more: str) -> asyncio.subprocess.Process:
+    async def start(self, *args: str, terminal: int | None = None, **more: str) -> asyncio.subprocess.Process:
+        """Starts the command; `terminal`: a descriptor that is its input and output."""
         kept = {name: value for name in ("PATH", "HOME") if (value := os.environ.get(name)) is not None}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -147,8 +148,8 @@ class Flora:
             *args,
             cwd=self.project,
             env={**kept, **self.environment, **more},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if terminal is None else terminal,
+            stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
             stderr=asyncio.subprocess.PIPE,
         )
         self._stack.push_async_callback(_end, process)
