@@ -179,10 +179,9 @@ def _range(item: str, low: int, high: int) -> int:
         raise CronError("Component error: Step cannot be zero.")
     first, last = found["first"], found["last"]
     start = low if first is None else int(first)
-    if last is not None:
-        end = int(last)
-    else:
-        end = start if first is not None and found["step"] is None else high
+    end = start if last is None else int(last)
+    if last is None and (first is None or found["step"] is not None):
+        end = high
     if not low <= start <= high:
         raise CronError("Component error: Number out of bounds.")
     if not start <= end <= high:

@@ -43,6 +43,12 @@ class WorkerCounters:
     log_lines_dropped: int = 0
     guild_throttled: int = 0  # times a guild used up its processor budget
     guild_cpu_us: int = 0  # of all guilds
+    cron_runs: int = 0
+    cron_failures: int = 0  # runs that did not end well, those over their time among them
+    cron_timeouts: int = 0
+    cron_skipped: int = 0  # times that passed because the run before was still going on, as the author wanted it
+    cron_missed: int = 0  # times that passed for another reason
+    cron_late_us: int = 0  # from when runs were due to when they were started, added up
     kv_gets: int = 0  # operations of scripts
     kv_sets: int = 0  # everything that writes a value or metadata
     kv_deletes: int = 0

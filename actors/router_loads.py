@@ -135,6 +135,7 @@ class Loads:
             script=msg.script,
             source_map=msg.source_map,
             secrets=msg.secrets,
+            restore=msg.restore,
             trace=msg.trace,
         )
         runtime = self._shell.settings.runtime

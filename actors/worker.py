@@ -25,11 +25,13 @@ from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
 from flora.actors.os_limits import limit_process
 from flora.actors.worker_calls import CallResult, RestCalls
+from flora.actors.worker_cron import WorkerCron
 from flora.actors.worker_isolates import DEFAULT_RUNTIME, Isolates, Resident, Surroundings
 from flora.actors.worker_reports import RouterReports
 from flora.actors.worker_watch import DEADLINE_SWEEP_S, Watch
 from flora.messages.base import Address
-from flora.messages.dispatch import CronTick, DispatchFrame, LoadIsolate, Outcome, UnloadIsolate
+from flora.messages.cron import CronTick, ListCronJobs, RunCronJob
+from flora.messages.dispatch import DispatchFrame, LoadIsolate, Outcome, UnloadIsolate
 from flora.messages.errors import Unavailable
 from flora.messages.gateway import RestResultsFrame
 from flora.messages.ids import GuildId
@@ -50,14 +52,16 @@ from flora.messages.secrets import GiveSecrets
 
 log = logging.getLogger(__name__)
 
+TICK_S = 1.0  # of the worker's own clock: memory, key-value stores
+
 
 class Worker(FloraActor):
     """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
 
-    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, GiveSecrets, KvCall, ReleaseKv, ReadMetrics, ReadGuildUsage (router),
-               RestResultsFrame (gateway), CronTick (cron)
-    Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book); to its isolates, in its local actor system,
-               what messages/isolate.py lists
+    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, GiveSecrets, KvCall, ReleaseKv, ReadMetrics, ReadGuildUsage, ListCronJobs,
+               RunCronJob (router), RestResultsFrame (gateway), CronTick (cron)
+    Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book), CronDue (cron), AdoptCronJobs, NoteCronRuns (deployer);
+               to its isolates, in its local actor system, what messages/isolate.py lists
     State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder. Its guilds'
                key-value stores are on disk, and this worker's alone while they are open.
     Supervises its isolates: each ends its own runs, asked by the deadline sweep; one that cannot be rebuilt is reported lost,
@@ -87,6 +91,12 @@ class Worker(FloraActor):
         self._secrets = SecretBook()
         self._fetches = Fetches(self.bridge, msg.settings.fetch, filling_of(self._secrets, msg.settings.secrets))
         self._start_request = msg
+        self._cron = WorkerCron(
+            *(self, msg.worker_id, self.counters),
+            start=lambda key, run: self._isolates.run_job(key, run),  # noqa: PLW0108 - they are made later
+            serves=lambda guild_id: guild_id in self._isolates.serving,
+            clock=lambda: self._host.wall_clock(),  # noqa: PLW0108 - tests set it later
+        )
         # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
         self._local = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
         around = Surroundings(
@@ -96,6 +106,7 @@ class Worker(FloraActor):
             fetches=self._fetches,
             secrets=self._secrets,
             logs=self._logs,
+            cron=self._cron,
             counters=self.counters,
             settle=self._drain_local,
             left=lambda guild_id: self._kv.release(GuildId(guild_id)),
@@ -108,6 +119,7 @@ class Worker(FloraActor):
         runtime = msg.settings.runtime
         memory = MemoryGuard(runtime.max_worker_memory_mb, runtime.max_workers)
         self._watch = Watch(self.after, self._isolates, self._host, memory, self.counters)
+        self.after(TICK_S, self._tick)
         self._isolates.build(DEFAULT_RUNTIME, None, None)
         return DEFERRED
 
@@ -115,6 +127,7 @@ class Worker(FloraActor):
         self.reply_ok(self._start_request, None, {"pid": os.getpid(), "recorder": str(self._host.recorder_path)})
 
     def on_peers(self, peers: Peers) -> None:
+        self._cron.on_peers(peers, self.peers)
         if peers.router != self.peers.router and peers.router is not None:
             self._reports.forget_router()
             self._isolates.give_up_loads()
@@ -252,6 +265,10 @@ class Worker(FloraActor):
             count(outcome, elapsed_us)
             if guild_id and seq:
                 done(seq, guild_id, outcome)
+        if report.jobs_done:
+            for _, outcome, elapsed_us in report.jobs_done:
+                count(outcome, elapsed_us)
+            self._cron.ended(guild_id, resident.key, report.jobs_done)
         if report.calls:
             self._calls.take(resident.key, guild_id, report.calls)
             counters.rest_calls += len(report.calls)
@@ -280,6 +297,8 @@ class Worker(FloraActor):
             self._kv.cancel(resident.key, GuildId(resident.guild_id), report.cancelled_ops)
         if report.handlers is not None:
             isolates.handles(resident, report.handlers)
+        if report.jobs is not None:
+            isolates.has_jobs(resident, report.jobs)
         self.counters.isolate_rebuilds += report.rebuilt
         if report.lost is not None:
             isolates.lose(resident, report.lost)
@@ -294,10 +313,22 @@ class Worker(FloraActor):
 
     # Time and figures
 
-    def receiveMsg_CronTick(self, msg: CronTick, sender: Address) -> None:
-        """Once a second."""
+    def _tick(self) -> None:
+        self.after(TICK_S, self._tick)
         self._watch.tick()
         self._kv.tick()
+
+    def receiveMsg_CronTick(self, msg: CronTick, sender: Address) -> None:
+        """Something is due."""
+        self._cron.tick(msg)
+
+    def receiveMsg_ListCronJobs(self, msg: ListCronJobs, sender: Address) -> None:
+        """A guild's scheduled jobs."""
+        self._cron.list(msg, sender)
+
+    def receiveMsg_RunCronJob(self, msg: RunCronJob, sender: Address) -> None:
+        """Somebody wants a job to run now."""
+        self._cron.run(msg, sender)
 
     def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
         """Counters of this process."""
@@ -322,6 +353,8 @@ class Worker(FloraActor):
         self._drain_local()
         self._watch.keep_sweeping()
         peers = self.peers
+        if (due := self._cron.poll(peers.cron)) is not None:
+            self.send(peers.cron, due)
         if peers.router is not None and (report := self._reports.poll()) is not None:
             self.send(peers.router, report)
         if peers.gateway is not None and (calls := self._calls.poll()) is not None:

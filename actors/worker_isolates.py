@@ -15,8 +15,10 @@ from flora.actors.isolate.actor import GuildIsolate
 from flora.actors.isolate.host import IsolateHost
 from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
+from flora.actors.worker_cron import WorkerCron
 from flora.actors.worker_reports import RouterReports
 from flora.messages.base import Address, Failed, Message
+from flora.messages.cron import CronJobSpec
 from flora.messages.dispatch import LoadIsolate, Outcome
 from flora.messages.errors import LoadFailed, Unavailable, error_from
 from flora.messages.isolate import (
@@ -27,6 +29,7 @@ from flora.messages.isolate import (
     IsolateLoaded,
     LoadScript,
     RunEvents,
+    RunJob,
 )
 from flora.messages.secrets import GuildSecrets
 
@@ -50,6 +53,7 @@ class Resident:
     serving: bool = False
     given_up: bool = False  # who wanted it loaded is gone
     handlers: tuple[str, ...] = ()
+    jobs: tuple[CronJobSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +66,7 @@ class Surroundings:
     fetches: Fetches
     secrets: SecretBook
     logs: LogSender
+    cron: WorkerCron
     counters: WorkerCounters
     settle: Callable[[], None]  # takes in at once what isolates have said
     left: Callable[[str], None]  # a guild has nothing that serves it here any more
@@ -97,6 +102,13 @@ class Isolates:
         """Whether an isolate of the guild is here, in whatever state."""
         return any(resident.guild_id == guild_id for resident in self.residents.values())
 
+    def run_job(self, key: int, run: RunJob) -> None:
+        """Hands a run of a cron job over."""
+        resident = self.residents.get(key)
+        if resident is not None:
+            self.active.add(key)
+            self.tell(resident, run)
+
     # Loading
 
     def build(self, guild_id: str, request: LoadIsolate | None, asker: Address | None) -> None:
@@ -111,8 +123,10 @@ class Isolates:
         self.tell(resident, BootIsolate(key=key, guild_id=guild_id, host=self._around.host))
         script = request.script if request is not None else None
         source_map = request.source_map if request is not None else None
+        restore = request is not None and request.restore
         placeholders = self._around.secrets.placeholders(guild_id)
-        self.tell(resident, LoadScript(script=script, source_map=source_map, placeholders=placeholders))
+        load = LoadScript(script=script, source_map=source_map, placeholders=placeholders, restore=restore)
+        self.tell(resident, load)
 
     def give_secrets(self, guild_id: str, secrets: GuildSecrets) -> bool:
         """Takes newer secrets over and tells the guild's isolates, also those that load. False: it has none here."""
@@ -156,6 +170,7 @@ class Isolates:
             self._around.ready()
             return
         self._reports.subscribed(resident.guild_id, resident.handlers)
+        self._around.cron.serve(resident.guild_id, resident.key, resident.jobs)
         if old is not None:
             self._counters.isolate_restarts += 1
             old.serving = False
@@ -188,8 +203,15 @@ class Isolates:
         if resident.serving and resident.guild_id:
             self._reports.subscribed(resident.guild_id, names)
 
+    def has_jobs(self, resident: Resident, jobs: tuple[CronJobSpec, ...]) -> None:
+        """An isolate's cron jobs have changed; those of one that loads count when it serves."""
+        resident.jobs = jobs
+        if resident.serving:
+            self._around.cron.serve(resident.guild_id, resident.key, jobs)
+
     def pass_on(self, resident: Resident, events: tuple[tuple[int, str, str], ...]) -> None:
-        """Events that an isolate had not begun go to the one that took its place."""
+        """Events that an isolate had not begun go to the one that took its place. Runs of cron jobs do not: it has jobs of its own."""
+        events = tuple(event for event in events if event[0] > 0)
         heir = self.serving.get(resident.guild_id)
         if heir is not None and heir is not resident:
             self.run(heir, list(events))
@@ -203,6 +225,7 @@ class Isolates:
         """Stops a guild's isolate at once."""
         resident = self.serving.pop(guild_id, None)
         if resident is not None:
+            self._around.cron.drop(guild_id)
             resident.serving = False
             self._close(resident)
         self._around.left(guild_id)
@@ -211,6 +234,7 @@ class Isolates:
         """An isolate could not be rebuilt."""
         if self.serving.get(resident.guild_id) is resident:
             del self.serving[resident.guild_id]
+            self._around.cron.drop(resident.guild_id)
             log.error("a guild's script was given up: %s", why, extra={"guild_id": resident.guild_id})
             self._reports.lost(resident.guild_id, why)
             self._around.left(resident.guild_id)
@@ -222,6 +246,7 @@ class Isolates:
         guild_id = resident.guild_id
         if self.serving.get(guild_id) is resident:
             del self.serving[guild_id]
+            self._around.cron.drop(guild_id)
         resident.serving = False
         self.abandoned.add(guild_id)
         self.wedged[resident.key] = (guild_id, why)
@@ -259,6 +284,7 @@ class Isolates:
             return
         successor = self.serving.pop(resident.guild_id, None)
         if successor is not None:
+            self._around.cron.drop(resident.guild_id)
             successor.serving = False
             self._close(successor)
             self._around.settle()

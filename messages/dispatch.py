@@ -76,6 +76,7 @@ class LoadIsolate(Request):
     source_map: str | None
     # None: as this worker has them; where it has none, it does not load.
     secrets: GuildSecrets | None = field(default=NO_SECRETS, repr=False)
+    restore: bool = False  # the script was there before: a job whose time is over does not keep it from loading
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,11 +96,3 @@ class WorkerExited(Message):
     signal: int | None = None  # which signal ended it; None: it left by itself, or that is not known
     cause: str = ""  # what is known beyond that: "" or a sentence, such as which guild used up the memory
     guilty: tuple[str, ...] = ()  # guilds that are known to have caused it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CronTick(Message):
-    """Cron → worker, once a second."""
-
-    now_us: int
-    tick_no: int

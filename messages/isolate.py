@@ -1,6 +1,6 @@
 """Worker ↔ isolate, inside one process, in the worker's local actor system.
 
-Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, EngineSaid, OpsAnswered, GivePlaceholders,
+Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, RunJob, EngineSaid, OpsAnswered, GivePlaceholders,
                    CheckDeadlines in any order;
                    ReadUsage → IsolateUsage; CloseIsolate at the end.
 Isolate → worker   IsolateLoaded; IsolateReport after anything changed; IsolateClosed last.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flora.messages.base import Message
+from flora.messages.cron import CronJobSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class LoadScript(Message):
     script: str | None
     source_map: str | None
     placeholders: Mapping[str, str] = field(default_factory=dict)  # what `secrets.get` answers, by name; never values
+    restore: bool = False  # as in LoadIsolate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,14 @@ class RunEvents(Message):
     """Events in order: (seq, name, payload as JSON text)."""
 
     events: tuple[tuple[int, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunJob(Message):
+    """One run of a cron job, behind the events that wait. Ends as a row of `jobs_done`."""
+
+    name: str
+    payload: str  # JSON text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +119,8 @@ class IsolateReport(Message):
 
     key: int
     done: tuple[tuple[int, str, int], ...] = ()  # (seq, outcome, elapsed_us)
+    jobs_done: tuple[tuple[str, str, int], ...] = ()  # runs of cron jobs: (name, outcome, elapsed_us)
+    jobs: tuple[CronJobSpec, ...] | None = None  # every cron job there is now, when that changed
     calls: tuple[tuple[Any, ...], ...] = ()  # REST calls without their call id: (op_id, method, route, scope, …)
     fetches: tuple[tuple[int, Any], ...] = field(default=(), repr=False)  # (op id, FetchRequest)
     fetches_taken: int = 0  # so many answers of fetches, in order, wait in Python no more

@@ -20,6 +20,7 @@ from flora.messages.isolate import (
     OpsAnswered,
     ReadUsage,
     RunEvents,
+    RunJob,
 )
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,10 @@ class GuildIsolate(Actor):
                 session.answered(results, fetched=fetched, cost_us=cost_us)
             case CheckDeadlines(now_s=now_s):
                 session.check(now_s)
-            case LoadScript(script=script, source_map=source_map, placeholders=placeholders):
-                session.load(script, source_map, placeholders)
+            case RunJob(name=name, payload=payload):
+                session.run_job(name, payload)
+            case LoadScript(script=script, source_map=source_map, placeholders=placeholders, restore=restore):
+                session.load(script, source_map, placeholders, restore=restore)
             case GivePlaceholders(placeholders=placeholders):
                 session.give_placeholders(placeholders)
             case EndForMemory(why=why):

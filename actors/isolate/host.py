@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class IsolateHost:
         recorder_path.parent.mkdir(parents=True, exist_ok=True)
         self.settings = settings
         self.rng = random.Random()
+        self.wall_clock = time.time  # of cron jobs; tests set their own
         self.recorder_path = recorder_path
         self._prelude = sdk_text("prelude.js")
         self._sdk = sdk_text("sdk.js")

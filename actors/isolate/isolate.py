@@ -77,6 +77,10 @@ class Isolate:
         """The event that it started last; as `progress`."""
         return self.slot.started_seq()
 
+    def job_runs_started(self) -> int:
+        """The run of a cron job that it started last; as `progress`."""
+        return self.slot.job_runs_started()
+
     def dispatch(self, text: bytes) -> None:
         """Start a round trip: `dispatch(text)`, then `take()`. Its output arrives later as bytes, or as a Fault.
 

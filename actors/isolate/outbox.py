@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flora.actors.isolate.runs import CRON_PREFIX, Event
+from flora.messages.cron import CronJobSpec
 from flora.messages.isolate import IsolateReport
 
 JS_TARGET, OUR_TARGET = "flora:js", "flora:runtime"
@@ -16,6 +17,8 @@ class Outbox:
     """Collects until a report is due."""
 
     done: list[tuple[int, str, int]] = field(default_factory=list)
+    jobs_done: list[tuple[str, str, int]] = field(default_factory=list)
+    jobs: tuple[CronJobSpec, ...] | None = None
     calls: list[tuple[Any, ...]] = field(default_factory=list)
     fetches: list[tuple[int, Any]] = field(default_factory=list)
     fetches_taken: int = 0
@@ -35,6 +38,8 @@ class Outbox:
         started = self.calls or self.kv_ops or self.fetches or self.fetches_taken
         return bool(
             self.done
+            or self.jobs_done
+            or self.jobs is not None
             or started
             or self.cancelled
             or self.logs
@@ -44,6 +49,13 @@ class Outbox:
             or self.wedged
             or self.unstarted
         )
+
+    def ended(self, seq: int, name: str, outcome: str, elapsed_us: int) -> None:
+        """An event, or a run of a cron job, has come to its end."""
+        if seq < 0:
+            self.jobs_done.append((name.removeprefix(CRON_PREFIX), outcome, elapsed_us))
+        else:
+            self.done.append((seq, outcome, elapsed_us))
 
     def count(self, counter: str, by: int = 1) -> None:
         """Adds to a field of WorkerCounters; goes with the next report, and is no reason for one."""
@@ -57,6 +69,7 @@ class Outbox:
         """Everything collected has been said."""
         collected = (
             self.done,
+            self.jobs_done,
             self.calls,
             self.kv_ops,
             self.fetches,
@@ -70,13 +83,15 @@ class Outbox:
                 each.clear()
         self.handlers_changed = self.rebuilt = False
         self.fetches_taken = 0
-        self.lost = self.wedged = None
+        self.lost = self.wedged = self.jobs = None
 
     def report(self, key: int, handlers: list[str], busy: bool, wake_in_s: float | None) -> IsolateReport:
         """Everything collected, as a message."""
         return IsolateReport(
             key=key,
             done=tuple(self.done),
+            jobs_done=tuple(self.jobs_done),
+            jobs=self.jobs,
             calls=tuple(self.calls),
             fetches=tuple(self.fetches),
             fetches_taken=self.fetches_taken,

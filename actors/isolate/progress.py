@@ -4,7 +4,7 @@ One sparse file per worker process, one page per isolate. The page is mapped ove
 the prelude holds), so "started event 17" is one store in JavaScript, costs nothing, and is in the kernel's page cache
 the moment it is done: neither `kill -9` nor an abort of V8 loses it. A crash of the machine does; nobody needs it then.
 
-Page layout: bytes 0–47 six float64 written by the prelude, in the order of `Progress`; at byte 512 a float64 that the host
+Page layout: bytes 0–55 seven float64 written by the prelude, in the order of `Progress`; at byte 512 a float64 that the host
 writes before and after each round trip: since when V8 has been inside the isolate's code; from byte 1024 the rest of the
 host's part: magic, isolate number, length of the name, name (the guild's id, or empty).
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 
 PAGE_BYTES: Final = mmap.PAGESIZE
-CELLS: Final = struct.Struct("<dddddd")
+CELLS: Final = struct.Struct("<ddddddd")
 _CELL_COUNT: Final = CELLS.size // 8
 _BUSY_AT: Final = 512
 _BUSY: Final = struct.Struct("<d")
@@ -43,6 +43,7 @@ class Progress:
     finished_seq: int  # event finished last; 0: none yet
     running_seq: int  # event whose code ran last, also after waiting; 0: code of no event
     turns: int  # how often code was entered; one that stands still while the isolate is busy does not come back
+    job_runs_started: int = 0  # runs of cron jobs are numbered -1, -2, …; the one started last, without its sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ class RecorderEntry:
 
 
 def _progress(cells: bytes) -> Progress:
-    seq, count, at_ms, finished, running, turns = CELLS.unpack(cells)
-    return Progress(int(seq), int(count), at_ms, int(finished), int(running), int(turns))
+    seq, count, at_ms, finished, running, turns, job_runs = CELLS.unpack(cells)
+    return Progress(int(seq), int(count), at_ms, int(finished), int(running), int(turns), int(job_runs))
 
 
 def _libc_mmap() -> ctypes._NamedFuncPointer:
@@ -122,6 +123,10 @@ class Slot:
     def started_seq(self) -> int:
         """That field of `read` alone, which is asked for with every round trip."""
         return int(self._cells[0])
+
+    def job_runs_started(self) -> int:
+        """That field of `read` alone."""
+        return int(self._cells[6])
 
     def release(self) -> None:
         """The isolate is gone in good order: nothing to report for it. Call `unmap` first."""

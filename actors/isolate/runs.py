@@ -1,7 +1,8 @@
 """The events of one isolate: waiting, handed to V8, started, done. Pure.
 
 Events are handed over in batches, in order; the flight recorder's page says which was started last. So whatever happens to the
-isolate, each event is known to have started or not: one that had is never run again, one that had not always is.
+isolate, each event is known to have started or not: one that had is never run again, one that had not always is. Runs of cron jobs
+stand in the same line; they have numbers of their own, -1, -2 …, which the recorder notes in a place of its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Runs:
     def __init__(self) -> None:
         self._waiting: deque[Event] = deque()
         self._handed: dict[int, Event] = {}  # in order; handed over, not done
+        self.job_runs = 0  # how many there have been
+        self.job_runs_started = 0  # the recorder's word: the highest of them that has started
         self._started: dict[int, float] = {}  # seq → monotonic second at which it was running at the latest
 
     @property
@@ -44,6 +47,14 @@ class Runs:
         """Queues events in order."""
         self._waiting.extend(events)
 
+    def add_job(self, name: str, payload: str) -> None:
+        """Queues a run of a cron job behind the events that wait."""
+        self.job_runs += 1
+        self._waiting.append((-self.job_runs, CRON_PREFIX + name, payload))
+
+    def _has_started(self, seq: int, last_started: int) -> bool:
+        return seq <= last_started if seq > 0 else -seq <= self.job_runs_started
+
     def hand_over(self) -> list[Event]:
         """The next events for V8; from now on they count as handed over."""
         count = min(len(self._waiting), MAX_HANDED - len(self._handed))
@@ -64,7 +75,7 @@ class Runs:
     def note_started(self, last_started: int, at_s: float) -> None:
         """The recorder says that events up to this one have started; `at_s`: when the round trip began."""
         for seq in self._handed:
-            if seq > last_started:
+            if not self._has_started(seq, last_started):
                 break
             self._started.setdefault(seq, at_s)
 
@@ -84,7 +95,7 @@ class Runs:
 
     def take_back(self, last_started: int) -> list[int]:
         """What was handed over and has not started waits again, in order. Gives its sequence numbers."""
-        back = [event for seq, event in self._handed.items() if seq > last_started]
+        back = [event for seq, event in self._handed.items() if not self._has_started(seq, last_started)]
         for seq, _, _ in back:
             del self._handed[seq]
         self._waiting.extendleft(reversed(back))

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flora.actors.isolate.buffer_account import BufferAccount
+from flora.actors.isolate.declared_jobs import DeclaredJobs
 from flora.actors.isolate.engine import Isolate, State
 from flora.actors.isolate.error_text import ErrorText
 from flora.actors.isolate.feed import Feed
@@ -25,6 +26,7 @@ from flora.actors.isolate.runs import CRON_PREFIX, Event, Runs
 from flora.actors.supervision import Rebuilds
 from flora.messages.base import Message
 from flora.messages.dispatch import Outcome
+from flora.messages.errors import LoadFailed
 
 LOAD_SEQ = 0  # the script's own top-level run, as the prelude numbers it
 SAME_MOMENT_S = 0.002  # two clocks are involved; and a timer of the worker costs more than being early
@@ -68,7 +70,9 @@ class Serving(ABC):
         self._close_at_s = 0.0
         self._why_ended = ""
         self._was_loaded = False  # a rebuild is not announced as a load
+        self._is_restore = False
         self._handlers: list[str] = []
+        self._jobs = DeclaredJobs()
         self._held_ops: list[Any] = []  # asked for while a run is being ended: some may be its own
         self._held_kv: list[tuple[int, str, Any]] = []  # asked for while the processor budget is used up
         self._held_end: tuple[str, str | None, int] | None = None  # how that run says it ended
@@ -82,6 +86,12 @@ class Serving(ABC):
         """Queues events."""
         self._was_busy = True  # whoever sends events knows that
         self._runs.add(events)
+        self._pump()
+
+    def run_job(self, name: str, payload: str) -> None:
+        """Queues a run of a cron job."""
+        self._was_busy = True
+        self._runs.add_job(name, payload)
         self._pump()
 
     def answered(self, results: Iterable[tuple[int, bool, str]], *, fetched: bool = False, cost_us: int = 0) -> None:
@@ -154,6 +164,8 @@ class Serving(ABC):
         for name in output.get("h", ()):
             self._handlers.append(name)
             self._out.handlers_changed = True
+        if "c" in output and not self._declare_jobs(output["c"]):
+            return  # the isolate has come to its end
         if "o" in output or "k" in output or self._held_ops:
             self._take_ops(output.get("o", []), output.get("k", ()), now_s)
         for seq, outcome, text, elapsed_us in output.get("d", ()):
@@ -172,6 +184,18 @@ class Serving(ABC):
             isolate.buffer_bytes = held
             if self._buffers.note(held) and isolate.idle:
                 isolate.relieve()
+
+    def _declare_jobs(self, rows: list[Any]) -> bool:
+        """Takes cron jobs in. False: one of them keeps the script from loading."""
+        for problem in self._jobs.declare(rows, self._host.wall_clock()):
+            if self._phase is Phase.LOADING and (problem.is_malformed or not self._was_there):
+                self._load_failed(LoadFailed.code, problem.text)
+                return False
+            if not problem.was_refused:
+                text = f"cron failed: {problem.text} (job '{problem.name}' will not run)"
+                self._meters.log("error", None, text, time.monotonic())
+                self._feed.control("uncron", problem.name)
+        return True
 
     def _take_ops(self, asked: list[Any], gone: list[int], now_s: float) -> None:
         """Starts what the script asks for; `gone` are ops that nobody waits for any more."""
@@ -222,7 +246,10 @@ class Serving(ABC):
         if not self._runs.done(seq):
             return
         ended = _OUTCOMES[outcome]
-        self._out.done.append((seq, ended, elapsed_us))
+        if seq < 0:
+            self._out.ended(seq, name, ended, elapsed_us)
+        else:
+            self._out.done.append((seq, ended, elapsed_us))
         if ended is Outcome.NOT_A_PROMISE:
             ended = Outcome.THREW if name.startswith(CRON_PREFIX) else Outcome.OK
         if ended is not Outcome.OK:
@@ -269,6 +296,8 @@ class Serving(ABC):
     def _started_seq(self) -> int:
         assert self._isolate is not None
         self._last_started = max(self._last_started, self._isolate.started_seq())
+        if self._runs.job_runs:
+            self._runs.job_runs_started = max(self._runs.job_runs_started, self._isolate.job_runs_started())
         return self._last_started
 
     def _terminated(self) -> None:
@@ -281,7 +310,7 @@ class Serving(ABC):
             name = self._runs.name_of(victim)
             self._feed.control("kill", victim)
             self._runs.done(victim)
-            self._out.done.append((victim, Outcome.TIMED_OUT, int(self._limit_s(name) * 1e6)))
+            self._out.ended(victim, name, Outcome.TIMED_OUT, int(self._limit_s(name) * 1e6))
             self._log_failure(name, self._timeout_text(name))
             self._more = True
         else:  # what an event that is over had left behind
@@ -316,6 +345,8 @@ class Serving(ABC):
     def _report_if_changed(self) -> None:
         out, busy, wake_at_s = self._out, self._busy, self._wanted_at_s()
         out.fetches_taken += self._feed.take_fetches_gone()
+        if self._jobs.changed and self._phase is Phase.SERVING:  # all of them, or none: the old ones hold until then
+            out.jobs, self._jobs.changed = self._jobs.all(), False
         wake_in_s = None
         told_s = self._told_wake_at_s
         if wake_at_s is not None and (told_s is None or abs(wake_at_s - told_s) > SAME_MOMENT_S):
@@ -329,6 +360,15 @@ class Serving(ABC):
         self._out.clear()
 
     # Decided by the other half
+
+    @property
+    @abstractmethod
+    def _was_there(self) -> bool:
+        """This script has been loaded before, here or elsewhere."""
+
+    @abstractmethod
+    def _load_failed(self, code: str, text: str) -> None:
+        """The script does not load."""
 
     @property
     @abstractmethod

@@ -29,10 +29,13 @@ class IsolateSession(Serving):
 
     # What the worker calls
 
-    def load(self, script: str | None, source_map: str | None, placeholders: Mapping[str, str]) -> None:
+    def load(
+        self, script: str | None, source_map: str | None, placeholders: Mapping[str, str], *, restore: bool = False
+    ) -> None:
         """Opens the isolate and, given a script, runs it. Answered by IsolateLoaded."""
         self._script = script
         self._placeholders = placeholders
+        self._is_restore = restore
         self._uses_fetch = uses_fetch(script)
         self._errors = ErrorText.of(self._guild_id, source_map)
         self._open()
@@ -149,6 +152,7 @@ class IsolateSession(Serving):
 
     def _opened(self, output: dict[str, Any]) -> None:
         self._handlers = []
+        self._jobs.clear()
         isolate = self._isolate
         assert isolate is not None
         self._meters.attach(isolate)
@@ -232,7 +236,7 @@ class IsolateSession(Serving):
         self._meters.look(now_s)
         for seq, name, _ in self._runs.isolate_died(self._started_seq()):
             blamed = guilty is None or seq in guilty
-            self._out.done.append((seq, outcome if blamed else Outcome.DIED, int(self._limit_s(name) * 1e6)))
+            self._out.ended(seq, name, outcome if blamed else Outcome.DIED, int(self._limit_s(name) * 1e6))
             self._log_failure(name, why if blamed else f"ended with another event of this script: {why}")
         self._forget_isolate()
         if self._phase is Phase.CLOSING:
@@ -270,6 +274,10 @@ class IsolateSession(Serving):
         self._wake_at_s, self._more = None, False
 
     @property
+    def _was_there(self) -> bool:
+        return self._was_loaded or self._is_restore
+
+    @property
     def _is_gone(self) -> bool:
         return self._isolate is None or self._isolate.state is State.CLOSED
 
@@ -304,5 +312,6 @@ class IsolateSession(Serving):
     def _give_up_events(self) -> None:
         self._out.cancelled.extend(self._ops.abandon())
         lost = self._runs.isolate_died(self._last_started)
-        self._out.done.extend((seq, Outcome.DIED, 0) for seq, _, _ in lost)
+        for seq, name, _ in lost:
+            self._out.ended(seq, name, Outcome.DIED, 0)
         self._out.unstarted += self._runs.take_waiting()

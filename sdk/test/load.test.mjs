@@ -111,7 +111,8 @@ test('GIVEN cron calls WHEN arguments are wrong THEN they throw as documented, i
     attempt('a', '* * * * *', 0)
     attempt('a', '* * * * *', () => {}, { skipIfRunning: true })
     attempt('a', '* * * * *', () => {})
-    attempt('b', '@daily', () => {})
+    attempt('c', '@daily', () => {}, { catchUp: 'always' })
+    attempt('b', '@daily', () => {}, { catchUp: 'once' })
     attempt('b', '@daily', () => {})`)
   assert.deepEqual(messages(output), [
     'TypeError: cron name must be a non-empty string',
@@ -119,14 +120,33 @@ test('GIVEN cron calls WHEN arguments are wrong THEN they throw as documented, i
     'TypeError: cron handler must be a function',
     'ok',
     "Error: cron job with name 'a' already exists",
+    'TypeError: cron catchUp must be "once" or "none"',
     'ok',
     'Error: max cron jobs exceeded for this guild/runtime',
   ])
   assert.deepEqual(output.c, [
-    ['a', '* * * * *', true],
-    ['b', '@daily', false],
+    ['a', '* * * * *', true, false, false],
+    ['a', '* * * * *', false, false, true],
+    ['b', '@daily', false, true, false],
+    ['b', '@daily', false, false, true],
   ])
   assert.deepEqual(output.h, [])
+})
+
+test('GIVEN a cron job that the host refuses WHEN it has said so THEN its handler is gone and its name is free', () => {
+  const isolate = new Isolate()
+  isolate.loadAndExtract("cron('a', 'nonsense', () => console.log('first')); on('again', () => cron('a', '@daily', () => console.log('second')))")
+  isolate.send({ c: [['uncron', 'a', 'unknown']] })
+  assert.deepEqual(isolate.event('again', {}).c, [['a', '@daily', false, false, false]])
+  assert.deepEqual(messages(isolate.event('__cron:a', {}, { cron: true })), ['second'])
+})
+
+test('GIVEN cron runs WHEN they start THEN the flight recorder has them in a place of their own', () => {
+  const isolate = new Isolate()
+  isolate.loadAndExtract("cron('a', '@daily', () => {}); on('x', () => {})")
+  isolate.send({ e: [[7, 'x', {}], [-1, '__cron:a', {}, { cron: true }], [-2, '__cron:a', {}, { cron: true }]] })
+  const cells = new Float64Array(isolate.host.progress, 0, 7)
+  assert.deepEqual([cells[0], cells[6]], [7, 2])
 })
 
 test('GIVEN a duplicate cron job that was caught WHEN the job runs THEN only the first handler is called', () => {

@@ -257,7 +257,10 @@ declare function on<Event extends keyof FloraEventMap>(
 declare function on(event: string & {}, handler: (ctx: FloraContext<Record<string, any>>) => unknown): void
 
 /**
- * Runs a handler on a schedule, in UTC: five fields, or six with leading seconds.
+ * Runs a handler on a schedule, in UTC: five fields, or six with leading seconds, or seven with the year at the end.
+ *
+ * A run that comes due while the one before goes on waits for it, one at most; with `skipIfRunning` it is left out. What came due
+ * while flora was down is left out as well; with `catchUp: 'once'` there is one run for it.
  *
  * @example
  * cron('morning', '0 8 * * *', async () => {
@@ -268,7 +271,7 @@ declare function cron(
   name: string,
   expression: string,
   handler: (ctx: CronContext) => unknown,
-  options?: { skipIfRunning?: boolean },
+  options?: { skipIfRunning?: boolean; catchUp?: 'once' | 'none' },
 ): void
 
 /** Replaces the guild's slash commands. `createBot` does it for you. */

@@ -9,6 +9,7 @@ import {
   isArray,
   ownKeysOf,
   PromiseCtor,
+  slice,
   startsWith,
   StringFn,
   TypeErrorCtor,
@@ -18,6 +19,8 @@ import { limits, state, type Task } from './state'
 export type Handler = (ctx: unknown) => unknown
 
 const CRON_PREFIX = '__cron:'
+const MAX_CRON_NAME = 256
+const MAX_CRON_EXPRESSION = 1024
 
 const NO_HANDLERS: readonly Handler[] = []
 
@@ -63,20 +66,49 @@ export function announceEverything(): void {
   announce('*')
 }
 
-/** `cron(name, expression, handler, { skipIfRunning })`. The handler is kept only when the job is. */
+interface CronOptions {
+  skipIfRunning?: unknown
+  catchUp?: unknown
+}
+
+/**
+ * `cron(name, expression, handler, { skipIfRunning, catchUp })`. The handler is kept only when the job is. What the expression means
+ * is the host's to say; it also hears of a job that is refused here, because a bad expression is the first thing to complain about.
+ */
 export function cron(name: unknown, expression: unknown, handler: unknown, options?: unknown): void {
   if (typeof name !== 'string' || name === '') throw new TypeErrorCtor('cron name must be a non-empty string')
   if (typeof expression !== 'string' || expression === '')
     throw new TypeErrorCtor('cron expression must be a non-empty string')
   if (typeof handler !== 'function') throw new TypeErrorCtor('cron handler must be a function')
-  if (cronCount >= limits.maxCronJobs) throw new ErrorCtor('max cron jobs exceeded for this guild/runtime')
-  if (hasOwn(cronJobs, name)) throw new ErrorCtor("cron job with name '" + name + "' already exists")
-  const skip =
-    typeof options === 'object' && options !== null && (options as { skipIfRunning?: unknown }).skipIfRunning === true
+  if (name.length > MAX_CRON_NAME) throw new ErrorCtor('cron name must not be longer than 256 characters')
+  if (expression.length > MAX_CRON_EXPRESSION)
+    throw new ErrorCtor(
+      "invalid cron expression '" + slice(expression, 0, 40) + "…': Invalid pattern: Pattern is longer than 1024 characters.",
+    )
+  const given = typeof options === 'object' && options !== null ? (options as CronOptions) : null
+  const skip = given !== null && given.skipIfRunning === true
+  const catchUp = given === null ? undefined : given.catchUp
+  if (catchUp !== undefined && catchUp !== 'once' && catchUp !== 'none')
+    throw new TypeErrorCtor('cron catchUp must be "once" or "none"')
+  const refusal =
+    cronCount >= limits.maxCronJobs
+      ? 'max cron jobs exceeded for this guild/runtime'
+      : hasOwn(cronJobs, name)
+        ? "cron job with name '" + name + "' already exists"
+        : null
+  putCron(name, expression, skip, catchUp === 'once', refusal !== null)
+  if (refusal !== null) throw new ErrorCtor(refusal)
   cronJobs[name] = true
   cronCount++
   add(CRON_PREFIX + name, handler as Handler)
-  putCron(name, expression, skip)
+}
+
+/** The host has refused a job after all. */
+export function uncron(name: string): void {
+  if (!hasOwn(cronJobs, name)) return
+  delete cronJobs[name]
+  delete handlers[CRON_PREFIX + name]
+  cronCount--
 }
 
 /** Told once how the handlers of an event ended. */

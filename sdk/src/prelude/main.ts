@@ -4,7 +4,7 @@
  */
 import { log } from './console'
 import { installGlobals, setGuildId } from './globals'
-import { announceAll, announceEverything } from './handlers'
+import { announceAll, announceEverything, uncron } from './handlers'
 import { now } from './clock'
 import { changedBufferBytes } from './memory'
 import { putExtracted, render, setMaxLogLines } from './output'
@@ -93,6 +93,9 @@ function applyControls(controls: Control[]): void {
         break
       case 'drop':
         for (let k = 1; k < control.length; k++) drop(control[k] as number)
+        break
+      case 'uncron':
+        for (let k = 1; k < control.length; k++) uncron(control[k] as string)
         break
       case 'extract':
         extract()

@@ -66,8 +66,15 @@ export function putHandler(event: string): void {
   handlers = handlers === '' ? entry : handlers + ',' + entry
 }
 
-export function putCron(name: string, expression: string, skipIfRunning: boolean): void {
-  const entry = '[' + jsonStringify(name) + ',' + jsonStringify(expression) + ',' + skipIfRunning + ']'
+export function putCron(
+  name: string,
+  expression: string,
+  skipIfRunning: boolean,
+  catchUp: boolean,
+  refused: boolean,
+): void {
+  const entry =
+    '[' + jsonStringify(name) + ',' + jsonStringify(expression) + ',' + skipIfRunning + ',' + catchUp + ',' + refused + ']'
   crons = crons === '' ? entry : crons + ',' + entry
 }
 

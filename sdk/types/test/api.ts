@@ -56,8 +56,10 @@ cron(
     holds<Same<typeof ctx.name, string>>()
     holds<Same<typeof ctx.msg.scheduledAt, string>>()
   },
-  { skipIfRunning: true },
+  { skipIfRunning: true, catchUp: 'once' },
 )
+// @ts-expect-error no such choice
+cron('job', '@daily', () => {}, { catchUp: 'all' })
 // @ts-expect-error a handler is needed
 cron('job', '@daily')
 

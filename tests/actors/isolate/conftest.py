@@ -201,6 +201,8 @@ class Bench:
         self.loaded: dict[int, IsolateLoaded] = {}
         self.closed: set[int] = set()
         self.handlers: tuple[str, ...] = ()
+        self.jobs: Any = None
+        self.jobs_done: list[tuple[str, str]] = []
         self.cancelled: list[int] = []
         self.rebuilt = 0
         self.lost: str | None = None
@@ -263,6 +265,8 @@ class Bench:
                     self._due.extend((session, call[0]) for call in message.calls)
                 self.logs.extend(text for _, _, text in message.logs)
                 self.handlers = message.handlers or self.handlers
+                self.jobs = self.jobs if message.jobs is None else message.jobs
+                self.jobs_done.extend((name, outcome) for name, outcome, _ in message.jobs_done)
                 self.fetches.extend(message.fetches)
                 self.fetches_taken += message.fetches_taken
                 self.cancelled.extend(message.cancelled_ops)
