@@ -15,6 +15,7 @@ from flora.actors.audit_pruning import keep_pruned
 from flora.actors.audit_trail import AuditTrail
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.compile_cache import Script
+from flora.actors.cron_book import CronBook
 from flora.actors.deploy_service import DeployService
 from flora.actors.peer_calls import PeerCalls
 from flora.actors.placement_book import Noted, PlacementBook
@@ -23,6 +24,7 @@ from flora.actors.secret_service import SecretService
 from flora.actors.starter import load_starter
 from flora.messages.audit import AuditLine, ReadAudit, RecordAudit
 from flora.messages.base import Address, Ok, Request
+from flora.messages.cron import AdoptCronJobs, CronRun, NoteCronRuns
 from flora.messages.deployment import (
     BringUpGuilds,
     Compile,
@@ -55,6 +57,7 @@ from flora.storage.ports import AuditLog, KvIndex
 from flora.storage.postgres import (
     Database,
     PostgresAuditLog,
+    PostgresCronRunStore,
     PostgresDeploymentStore,
     PostgresKvIndex,
     PostgresPlacementStore,
@@ -142,12 +145,13 @@ class PeerHost:
 
 
 class Deployer(FloraActor):
-    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `guild_secrets`, `audit_log`, `kv_stores`, and the
-    order of deploys per guild.
+    """Owns tables `deployments`, `deployment_revisions`, `guild_placements`, `guild_secrets`, `audit_log`, `kv_stores`,
+    `cron_runs`, and the order of deploys per guild.
 
     Receives   Deploy, RollBack, Undeploy, GetDeployment, ListDeployments, ListRevisions, GetRevision, ReadAudit (front-end),
                PutSecret, DeleteSecret, ListSecrets, RotateSecrets (front-end), RecordAudit (anybody), NoteKvStores (workers),
                RestoreDeployments, BringUpGuilds (runtime), ReloadGuilds, NotePlacement, ReadPlacements (router),
+               AdoptCronJobs, NoteCronRuns (workers),
                GuildJoined, GuildLeft, GuildsPresent (gateway)
     Sends      Compile (compiler), LoadGuild, UnloadGuild, GiveSecrets, ScriptStored, ListRunning (router), RestoreProgress (runtime);
                Ok, Failed (caller)
@@ -167,6 +171,7 @@ class Deployer(FloraActor):
         self._kv_index: KvIndex
         self._trail: AuditTrail
         self._secrets: SecretService
+        self._cron: CronBook
         self._database: Database | None = None
         self._compiler: PeerCalls
         self._router: PeerCalls
@@ -193,6 +198,7 @@ class Deployer(FloraActor):
         await self._database.open()
         self._placements = PlacementBook(PostgresPlacementStore(self._database))
         await self._placements.open()
+        self._cron = CronBook(PostgresCronRunStore(self._database))
         self._audit = PostgresAuditLog(self._database)
         self._go(keep_pruned(self._audit, settings.audit))
         self._kv_index = PostgresKvIndex(self._database)
@@ -241,6 +247,7 @@ class Deployer(FloraActor):
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_LIMIT_S):
                 await self._placements.written()
+                await self._cron.written()
 
     def on_stop(self) -> None:
         try:
@@ -333,6 +340,20 @@ class Deployer(FloraActor):
     def receiveMsg_NoteKvStores(self, msg: NoteKvStores, sender: Address) -> None:
         """A worker says which key-value stores a guild has."""
         self._answer(msg, sender, self._kv_index.replace(msg.guild_id, msg.stores))
+
+    def receiveMsg_NoteCronRuns(self, msg: NoteCronRuns, sender: Address) -> None:
+        """Cron jobs that ran."""
+        self.bridge.call(self._note_cron_runs, msg.runs)
+
+    def _note_cron_runs(self, runs: tuple[CronRun, ...]) -> None:
+        self._cron.note(runs)
+
+    def receiveMsg_AdoptCronJobs(self, msg: AdoptCronJobs, sender: Address) -> None:
+        """A worker has a guild's jobs, and wants to know when they ran last."""
+        self._answer(msg, sender, self._adopt_cron_jobs(msg))
+
+    async def _adopt_cron_jobs(self, msg: AdoptCronJobs) -> tuple[CronRun, ...]:
+        return await self._cron.adopt(msg.guild_id, msg.runs)
 
     def receiveMsg_ReadPlacements(self, msg: ReadPlacements, sender: Address) -> None:
         """A router wants to know which guilds are pinned or quarantined."""

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 
 from flora.messages.audit import AuditCursor, AuditLine
+from flora.messages.cron import CronRun
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.errors import StorageError
 from flora.messages.ids import GuildId, UserId
@@ -217,6 +218,27 @@ class MemoryKvIndex:
         self._stores[guild_id] = {info.name: before.get(info.name, info) for info in stores}
 
 
+class MemoryCronRunStore:
+    """`CronRunStore` in a dictionary."""
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[GuildId, str], CronRun] = {}
+
+    async def adopt(self, guild_id: GuildId, runs: Sequence[CronRun]) -> Sequence[CronRun]:
+        before = {job: run for (guild, job), run in self._runs.items() if guild == guild_id}
+        known = {run.job: before[run.job] for run in runs if _is_same_job(run, before.get(run.job))}
+        for job in before:
+            del self._runs[guild_id, job]
+        self._runs |= {(guild_id, run.job): known.get(run.job, run) for run in runs}
+        return [known[job] for job in sorted(known)]
+
+    async def record(self, runs: Sequence[CronRun]) -> None:
+        for run in runs:
+            stored = self._runs.get((run.guild_id, run.job))
+            if stored is None or stored.at_s <= run.at_s:
+                self._runs[run.guild_id, run.job] = run
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Token:
     user_id: UserId
@@ -320,6 +342,10 @@ class MemoryCache:
             del self._values[key]
             return None
         return entry
+
+
+def _is_same_job(run: CronRun, other: CronRun | None) -> bool:
+    return other is not None and other.expression == run.expression
 
 
 def _summary(deployment: Deployment) -> DeploymentSummary:

@@ -15,6 +15,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from flora.messages.audit import AuditCursor, AuditLine
+from flora.messages.cron import CronRun
 from flora.messages.deployment import Deployment, Revision
 from flora.messages.ids import GuildId, UserId
 from flora.messages.kv import KvEntry, KvPage, KvStoreInfo, KvUsage, KvValue
@@ -190,6 +191,20 @@ class SecretStore(Protocol):
 
     async def reseal(self, row: StoredSecret, sealed: Sealed) -> bool:
         """Replaces what is encrypted, unless the row was written or deleted since it was read: then False."""
+
+
+class CronRunStore(Protocol):
+    """The last run of each cron job. Used by the deployer only."""
+
+    async def adopt(self, guild_id: GuildId, runs: Sequence[CronRun]) -> Sequence[CronRun]:
+        """Makes these the guild's jobs: others are forgotten, new ones are stored as given.
+
+        Returns:
+            What was stored before, of those jobs that were there under this name and with this expression.
+        """
+
+    async def record(self, runs: Sequence[CronRun]) -> None:
+        """Stores runs, at most one per job, each in place of what is stored of its job unless that is newer."""
 
 
 class TokenStore(Protocol):

@@ -53,6 +53,16 @@ METRICS: Mapping[str, Metric] = {
         "flora_guild_throttled_total", "counter", "Times a guild used up its processor budget and had to wait."
     ),
     "guild_cpu_us": Metric("flora_guild_cpu_us_total", "counter", "Processor time of guild scripts, in microseconds."),
+    "cron_runs": Metric("flora_cron_runs_total", "counter", "Runs of cron jobs."),
+    "cron_failures": Metric("flora_cron_failures_total", "counter", "Runs of cron jobs that did not end well."),
+    "cron_timeouts": Metric("flora_cron_timeouts_total", "counter", "Runs of cron jobs ended at their time limit."),
+    "cron_skipped": Metric(
+        "flora_cron_skipped_total", "counter", "Times of cron jobs left out because the run before was still going on."
+    ),
+    "cron_missed": Metric("flora_cron_missed_total", "counter", "Times of cron jobs that passed for another reason."),
+    "cron_late_us": Metric(
+        "flora_cron_late_us_total", "counter", "From when cron runs were due to their start, added up, in microseconds."
+    ),
     "guilds_quarantined": Metric(
         "flora_guilds_quarantined", "gauge", "Guilds that run alone because their script ended a worker."
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flora.storage.postgres.audit import PostgresAuditLog
+from flora.storage.postgres.cron_runs import PostgresCronRunStore
 from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
 from flora.storage.postgres.host_tokens import create_token, delete_token, list_tokens
@@ -16,6 +17,7 @@ from flora.storage.postgres.tokens import PostgresTokenStore
 __all__ = [
     "Database",
     "PostgresAuditLog",
+    "PostgresCronRunStore",
     "PostgresDeploymentStore",
     "PostgresKv",
     "PostgresKvIndex",

@@ -383,3 +383,40 @@ UPDATE guild_secrets
 SET ciphertext = %(ciphertext)s, nonce = %(nonce)s, key_id = %(key_id)s
 WHERE id = %(id)s AND nonce = %(old_nonce)s
 RETURNING id;
+
+-- What was stored of the guild's jobs before this statement; afterwards these jobs, and no others, are stored.
+-- :name adopt_cron_jobs
+WITH wanted AS (
+    SELECT job, expression, ran_at, outcome, elapsed_us
+    FROM unnest(%(jobs)s::text[], %(expressions)s::text[], %(times)s::timestamptz[], %(outcomes)s::text[], %(elapsed)s::bigint[])
+        AS jobs (job, expression, ran_at, outcome, elapsed_us)
+), known AS (
+    SELECT stored.guild_id, stored.job, stored.expression, stored.ran_at, stored.outcome, stored.elapsed_us
+    FROM cron_runs AS stored JOIN wanted USING (job, expression)
+    WHERE stored.guild_id = %(guild_id)s
+), gone AS (
+    DELETE FROM cron_runs WHERE guild_id = %(guild_id)s AND job NOT IN (SELECT job FROM wanted)
+), added AS (
+    INSERT INTO cron_runs (guild_id, job, expression, ran_at, outcome, elapsed_us)
+    SELECT %(guild_id)s, job, expression, ran_at, outcome, elapsed_us
+    FROM wanted WHERE job NOT IN (SELECT job FROM known)
+    ON CONFLICT (guild_id, job) DO UPDATE SET
+        expression = excluded.expression,
+        ran_at = excluded.ran_at,
+        outcome = excluded.outcome,
+        elapsed_us = excluded.elapsed_us
+)
+SELECT guild_id, job, expression, ran_at, outcome, elapsed_us FROM known ORDER BY job;
+
+-- :name record_cron_runs
+INSERT INTO cron_runs (guild_id, job, expression, ran_at, outcome, elapsed_us)
+SELECT guild_id, job, expression, ran_at, outcome, elapsed_us
+FROM unnest(
+    %(guilds)s::text[], %(jobs)s::text[], %(expressions)s::text[], %(times)s::timestamptz[], %(outcomes)s::text[], %(elapsed)s::bigint[]
+) AS runs (guild_id, job, expression, ran_at, outcome, elapsed_us)
+ON CONFLICT (guild_id, job) DO UPDATE SET
+    expression = excluded.expression,
+    ran_at = excluded.ran_at,
+    outcome = excluded.outcome,
+    elapsed_us = excluded.elapsed_us
+WHERE cron_runs.ran_at <= excluded.ran_at;

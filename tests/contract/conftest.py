@@ -16,6 +16,7 @@ from flora.storage.kv import Durability, KvFiles, KvLimits, MemoryKv
 from flora.storage.memory import (
     MemoryAuditLog,
     MemoryCache,
+    MemoryCronRunStore,
     MemoryDeploymentStore,
     MemoryKvIndex,
     MemoryPlacementStore,
@@ -25,6 +26,7 @@ from flora.storage.memory_secrets import MemorySecretStore
 from flora.storage.ports import (
     AuditLog,
     Cache,
+    CronRunStore,
     DeploymentStore,
     KvGuild,
     KvIndex,
@@ -35,6 +37,7 @@ from flora.storage.ports import (
 from flora.storage.postgres import (
     Database,
     PostgresAuditLog,
+    PostgresCronRunStore,
     PostgresDeploymentStore,
     PostgresKv,
     PostgresKvIndex,
@@ -92,6 +95,15 @@ async def tokens(request: pytest.FixtureRequest) -> AsyncIterator[TokenStore]:
         return
     async for database in _database(request):
         yield PostgresTokenStore(database)
+
+
+@pytest.fixture(params=MEMORY_AND_POSTGRES)
+async def cron_runs(request: pytest.FixtureRequest) -> AsyncIterator[CronRunStore]:
+    if request.param == "memory":
+        yield MemoryCronRunStore()
+        return
+    async for database in _database(request):
+        yield PostgresCronRunStore(database)
 
 
 @pytest.fixture(params=MEMORY_AND_POSTGRES)
