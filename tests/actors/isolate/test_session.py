@@ -554,7 +554,7 @@ def test_given_a_worker_short_of_memory_when_a_guilty_isolate_is_ended_then_it_i
 def test_given_a_script_that_loads_when_the_worker_is_short_of_memory_then_the_load_fails_with_that(bench):
     b = bench(load_timeout_s=5)
     session = b.sessions[1] = IsolateSession(1, "55", b.host)
-    session.load(ENDLESS, None)
+    session.load(ENDLESS, None, {})
     b.until(lambda: any(use.round_trips > 1 for use in b.host.memory_uses()))
 
     session.end_for_memory("out of memory: the limit is 512 MB")
