@@ -44,13 +44,16 @@ test('GIVEN the folder of examples WHEN listed THEN each has a test here', () =>
   assert.deepEqual(readdirSync(path('examples')).sort(), ['dice', 'hello', 'poll', 'wiki'])
 })
 
-test('GIVEN the starter bot WHEN used THEN it answers !ping and /hello', () => {
+test('GIVEN the starter bot WHEN used THEN it answers !ping, /hello and /counter', () => {
   const isolate = start('starter')
   assert.equal(reply(isolate, 'messageCreate', message('!ping'))[2][0].content, 'Pong!')
   const hello = (options) =>
     reply(isolate, 'interactionCreate', { ...interaction, commandName: 'hello', data: { options } })[2][0].content
   assert.equal(hello([]), 'Hello, ann!')
   assert.equal(hello([{ name: 'name', type: 3, value: 'Bob' }]), 'Hello, Bob!')
+  const counts = reply(isolate, 'interactionCreate', { ...interaction, commandName: 'counter', data: { options: [] } })
+  assert.deepEqual(counts.slice(1), ['op_kv_increment', ['counter', 'count', 1, null]])
+  assert.equal(isolate.answer([counts[0], true, '3']).o.at(-1)[2][0].content, 'Counter: 3')
 })
 
 test('GIVEN starter.json WHEN read THEN it holds the sources the compiler needs', () => {

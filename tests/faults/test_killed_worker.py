@@ -128,6 +128,26 @@ def test_given_a_worker_that_dies_while_a_script_loads_then_the_deploy_fails_at_
     assert guild.ask_until_answered("hello", within_s=10) == "old"
 
 
+def test_given_the_starter_bot_then_its_counter_goes_on_after_a_deploy_and_after_its_workers_death(
+    broken_flora, guilds_of_worker_0
+):
+    guild = guilds_of_worker_0[1]
+    used = {"name": "counter", "wait_s": 20}
+
+    def count() -> str:
+        answer = broken_flora.sim("POST", f"/sim/guilds/{guild.id}/interactions/command", used)
+        return str(answer["message"]["content"])
+
+    first = count()
+    files = broken_flora.api("GET", f"/deployments/{guild.id}")["files"]
+    guild.deploy_files({file["path"]: file["contents"] for file in files}, "src/main.ts")
+    second = count()
+    broken_flora.kill("worker 0")
+    third = count()
+
+    assert [first, second, third] == ["Counter: 1", "Counter: 2", "Counter: 3"]
+
+
 def test_given_a_script_that_writes_when_its_worker_is_killed_then_all_it_was_told_is_there(
     broken_flora, guilds_of_worker_0, wait_for
 ):

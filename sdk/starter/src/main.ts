@@ -12,4 +12,10 @@ const hello = slash({
   run: (ctx) => ctx.reply(`Hello, ${ctx.options.name ?? ctx.msg.user.username}!`),
 })
 
-createBot({ prefix: '!', commands: [ping], slashCommands: [hello] })
+const counter = slash({
+  name: 'counter',
+  description: 'Counts how often it was used here',
+  run: async (ctx) => ctx.reply(`Counter: ${await store('counter').increment('count')}`),
+})
+
+createBot({ prefix: '!', commands: [ping], slashCommands: [hello, counter] })
