@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from flora.actors.fetch.guard import Target
 from flora.actors.fetch.request import FetchCode, FetchError, Headers
@@ -164,7 +164,9 @@ class FetchSecrets:
         for secret in self._used.values():
             value = secret.value
             if len(value) >= LEAST_SCRUBBED_CHARS:
-                for spelling in (value, quote(value, safe=_URL_SAFE), quote(value, safe=""), json.dumps(value)[1:-1]):
+                in_json = (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+                in_urls = (quote(value, safe=_URL_SAFE), quote(value), quote(value, safe=""), quote_plus(value))
+                for spelling in (value, *in_json, *(text.replace("/", "\\/") for text in in_json), *in_urls):
                     found[spelling] = secret.placeholders[0]
         yield from sorted(found.items(), key=lambda pair: -len(pair[0]))
 

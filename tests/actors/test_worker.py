@@ -310,7 +310,8 @@ def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_g
 VALUE = "s3cr3t-hunter2"
 SENDS_ITS_KEY = """
 const ask = async (url) => {
-  const response = await fetch(url, { headers: { 'X-Key': secrets.get('KEY') ?? 'none' } })
+  const key = secrets.get('KEY')
+  const response = await fetch(new Request(`${url}in:${key}?key=${key}`, { headers: { 'X-Key': `${key}` } }))
   return `${response.status} ${await response.text()}`
 }
 const early = await ask('URL')
@@ -319,12 +320,12 @@ on('messageCreate', async (c) => { await c.reply(`${early} | ${await ask('URL').
 
 
 class KeyPage(BaseHTTPRequestHandler):
-    """Says who came, and keeps the keys they brought."""
+    """Says who came, and keeps the keys and paths they brought."""
 
     keys: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        self.keys.append(self.headers["X-Key"])
+        self.keys += [self.headers["X-Key"], self.path]
         body = f"key {self.headers['X-Key']}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -376,7 +377,8 @@ def test_given_secrets_when_a_script_fetches_while_it_loads_and_after_then_they_
     worker.until(lambda: len(worker.bodies()) == 2)
 
     assert given.value is True
-    assert KeyPage.keys == [VALUE, VALUE, "another-value"]
+    values = (VALUE, VALUE, "another-value")
+    assert KeyPage.keys == [brought for value in values for brought in (value, f"/in:{value}?key={value}")]
     assert all(body.count("__FLORA_SECRET__:6f1c8b52") == 2 for body in worker.bodies())
     shown = [*into_v8, *map(repr, worker.sent), *worker.bodies()]
     assert len(into_v8) > 3
