@@ -66,13 +66,18 @@ def flora(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator
 
 
 @pytest.fixture
-def make_flora(tmp_path: Path, built_sdk: None, request: pytest.FixtureRequest) -> Iterator[StartFlora]:
-    """Makes floras of this test's own, not yet started: `make_flora({"API_PORT": "0"}).start()`."""
+def make_flora(tmp_path: Path, built_sdk: None, made_servers: Callable[[Path], None]) -> Iterator[StartFlora]:
+    """Makes floras of this test's own, not yet started: `make_flora({"API_PORT": "0"}).start()`.
+
+    Their first start finds its database cluster made; with `nothing_made=True` it makes it as a person's first start does.
+    """
     made: list[Any] = []
 
-    def make(settings: Mapping[str, str] = SHARED_SETTINGS, **more: Any) -> Any:
+    def make(settings: Mapping[str, str] = SHARED_SETTINGS, *, nothing_made: bool = False, **more: Any) -> Any:
         folder = tmp_path / f"flora{len(made)}"
         folder.mkdir()
+        if not nothing_made:
+            made_servers(folder / "data")
         made.append(helper.RunningFlora(folder, settings, **more))
         return made[-1]
 
@@ -85,6 +90,12 @@ def make_flora(tmp_path: Path, built_sdk: None, request: pytest.FixtureRequest) 
 def wait_for() -> Callable[..., Any]:
     """`wait_for(condition, within_s, what)`: the first truthy value."""
     return helper.wait_for  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def patience() -> Callable[[], float]:
+    """By how much to stretch a limit on this machine at this moment; for what is held to a time by its clock."""
+    return helper.patience  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")
@@ -110,12 +121,15 @@ AFTER_ATTACKS_S = 15.0  # what the last attacker left queued has the ten seconds
 
 
 @pytest.fixture(scope="module")
-def neighbours_of(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator[Callable[..., Any]]:
+def neighbours_of(
+    tmp_path_factory: pytest.TempPathFactory, built_sdk: None, made_servers: Callable[[Path], None]
+) -> Iterator[Callable[..., Any]]:
     """`neighbours_of(settings)`: a flora of the module's own with its twenty healthy guilds."""
     made: list[Any] = []
 
     def make(settings: Mapping[str, str]) -> Any:
         running = helper.RunningFlora(tmp_path_factory.mktemp("flora"), settings)
+        made_servers(running.folder / "data")
         made.append(running)
         running.start()
         running.unlimited()

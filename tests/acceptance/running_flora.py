@@ -167,8 +167,16 @@ class RunningFlora:
             AssertionError: it did not end in time.
         """
         self.launcher.send_signal(number)
+        return self.ended(within_s)
+
+    def ended(self, within_s: float) -> int:
+        """Waits for the launcher's end; gives its exit code.
+
+        Raises:
+            AssertionError: it did not end in time.
+        """
         try:
-            return self.launcher.wait(within_s)
+            return self.launcher.wait(within_s * patience())
         except subprocess.TimeoutExpired:
             raise AssertionError(f"flora did not end within {within_s} s:\n{self.stderr_tail()}") from None
 
@@ -305,13 +313,22 @@ class RunningFlora:
         return guilds
 
 
+def patience() -> float:
+    """How many times longer than alone something may take now: how many processes want each core, and at least once."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def wait_for(condition: Callable[[], Any], within_s: float, what: str) -> Any:
     """The first truthy value of a condition.
 
+    Args:
+        condition: Asked again and again.
+        within_s: On a machine that does nothing else; see `patience`.
+        what: Goes into the error.
     Raises:
         AssertionError: there was none in time; says `what`.
     """
-    deadline = time.monotonic() + within_s
+    deadline = time.monotonic() + within_s * patience()
     while not (value := condition()):
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
         time.sleep(POLL_S)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ _acceptance: Any = sys.modules[_NAME]
 built_sdk = _acceptance.built_sdk
 make_flora = _acceptance.make_flora
 wait_for = _acceptance.wait_for
+patience = _acceptance.patience
 refused = _acceptance.refused
 pytest_runtest_makereport = _acceptance.pytest_runtest_makereport
 
 
 @pytest.fixture(scope="module")
 def broken_flora(
-    tmp_path_factory: pytest.TempPathFactory, built_sdk: None, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
+    built_sdk: None,
+    made_servers: Callable[[Path], None],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Any]:
     """One flora for all tests of a module, which may say with what SETTINGS.
 
@@ -36,6 +40,7 @@ def broken_flora(
     """
     settings = getattr(request.module, "SETTINGS", _acceptance.SHARED_SETTINGS)
     running = _acceptance.helper.RunningFlora(tmp_path_factory.mktemp("flora"), settings)
+    made_servers(running.folder / "data")
     try:
         running.start()
         running.unlimited()

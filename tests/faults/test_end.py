@@ -52,7 +52,7 @@ def test_given_a_second_flora_on_the_same_data_then_it_refuses_and_the_first_goe
     second = make_flora({"FLORA_DATA_DIR": str(first.folder / "data")})
     second.spawn()
 
-    assert second.launcher.wait(20) == 1
+    assert second.ended(20) == 1
 
     assert "Traceback" not in second.stderr()
     assert second.stdout_lines() == []

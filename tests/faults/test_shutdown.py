@@ -13,7 +13,9 @@ import pytest
 pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 
 DEADLINE_S = 4.0
-SLACK_S = 1.0  # a machine that is busy with other tests takes that much to end fifteen processes; an idle one nothing
+SLACK_S = (
+    1.0  # beyond the second that an end may take, for ending fifteen processes; a busy machine takes longer for both
+)
 SETTINGS = {
     "RUNTIME_MAX_WORKERS": "1",
     "RUNTIME_SHUTDOWN_TIMEOUT_SECS": str(DEADLINE_S),
@@ -66,7 +68,7 @@ def test_given_queued_events_when_sigterm_then_all_of_them_are_answered_first(ma
 
 @pytest.mark.scenario("T72")
 def test_given_a_script_that_spins_when_sigterm_then_it_ends_at_the_deadline_and_http_says_so_meanwhile(
-    make_flora, wait_for
+    make_flora, wait_for, patience
 ):
     flora = make_flora(SETTINGS).start()
     guild = flora.new_guild()
@@ -79,14 +81,14 @@ def test_given_a_script_that_spins_when_sigterm_then_it_ends_at_the_deadline_and
     wait_for(lambda: _status(f"{flora.url}/api/ready") == 503, 2.0, "it is still ready")
     wait_for(lambda: _status(f"{flora.url}/api/auth/me") == 503, 2.0, "it still takes requests")
     assert _status(f"{flora.url}/api/health") == 200
-    assert flora.launcher.wait(DEADLINE_S + 3) == 0
-    assert time.monotonic() - began_s <= DEADLINE_S + 1 + SLACK_S
+    assert flora.ended(DEADLINE_S + 3) == 0
+    assert time.monotonic() - began_s <= DEADLINE_S + (1 + SLACK_S) * patience()
     assert flora.processes() == {}
     assert "events were abandoned" in flora.stderr()
 
 
 @pytest.mark.scenario("T73")
-def test_given_a_full_queue_when_sigterm_then_the_shutdown_is_not_lost(make_flora, wait_for):
+def test_given_a_full_queue_when_sigterm_then_the_shutdown_is_not_lost(make_flora, wait_for, patience):
     flora = make_flora(SETTINGS).start()
     flora.unlimited()
     guild = flora.new_guild()
@@ -95,12 +97,12 @@ def test_given_a_full_queue_when_sigterm_then_the_shutdown_is_not_lost(make_flor
     flora.sim("POST", "/sim/burst", {"channels": [guild.channel_id], "count": 6000})
     wait_for(lambda: flora.metrics()["events_shed"] > 0, 20.0, "the queue is not full")
 
-    assert _stop(flora, signal.SIGTERM, DEADLINE_S + 3) <= DEADLINE_S + 1 + SLACK_S
+    assert _stop(flora, signal.SIGTERM, DEADLINE_S + 3) <= DEADLINE_S + (1 + SLACK_S) * patience()
 
 
 @pytest.mark.scenario("T74")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_given_two_signals_then_it_ends_at_once_and_nothing_is_left(make_flora, wait_for, number):
+def test_given_two_signals_then_it_ends_at_once_and_nothing_is_left(make_flora, wait_for, patience, number):
     flora = make_flora(SETTINGS).start()
     guild = flora.new_guild()
     guild.deploy(SPINS)
@@ -111,8 +113,8 @@ def test_given_two_signals_then_it_ends_at_once_and_nothing_is_left(make_flora, 
     began_s = time.monotonic()
     flora.launcher.send_signal(number)
 
-    assert flora.launcher.wait(2) == 128 + number
-    assert time.monotonic() - began_s < 1.0
+    assert flora.ended(2) == 128 + number
+    assert time.monotonic() - began_s < 1.0 * patience()
     wait_for(lambda: not flora.processes(), 2.0, "processes left behind")
 
 
@@ -124,14 +126,14 @@ def test_given_two_signals_then_it_ends_at_once_and_nothing_is_left(make_flora, 
 def test_given_signals_at_any_moment_of_a_first_start_then_it_ends_and_the_next_start_works(
     make_flora, wait_for, moment, signals
 ):
-    flora = make_flora(SETTINGS)
+    flora = make_flora(SETTINGS, nothing_made=moment == "making the database")
     flora.spawn()
     wait_for(lambda: moment in flora.stderr(), 30.0, "it never came so far")
 
     for _ in range(signals):
         flora.launcher.send_signal(signal.SIGTERM)
 
-    assert flora.launcher.wait(3) in ({0} if signals == 1 else {0, 128 + signal.SIGTERM})
+    assert flora.ended(3) in ({0} if signals == 1 else {0, 128 + signal.SIGTERM})
     wait_for(lambda: not flora.processes(), 2.0, "processes left behind")
     if signals == 1:
         flora.start()
@@ -145,7 +147,7 @@ def test_given_a_postgres_that_is_stuck_when_sigterm_then_it_ends_in_time_and_no
     _stop(flora, signal.SIGTERM, DEADLINE_S + 2)
 
 
-def test_given_nothing_to_do_when_sigterm_then_it_ends_soon(make_flora):
+def test_given_nothing_to_do_when_sigterm_then_it_ends_soon(make_flora, patience):
     flora = make_flora(SETTINGS | {"RUNTIME_SHUTDOWN_TIMEOUT_SECS": "30"}).start()
 
-    assert _stop(flora, signal.SIGTERM, 10) < 5
+    assert _stop(flora, signal.SIGTERM, 10) < 5 * patience()

@@ -73,15 +73,6 @@ class Program:
             folder.close()
 
 
-@pytest.fixture(scope="session")
-def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder as the first start leaves it; copies of it save most tests the second that initdb takes."""
-    program = Program(tmp_path_factory.mktemp("made") / "data")
-    program.start()
-    program.stop()
-    return program.path
-
-
 @pytest.fixture
 def fresh_program(tmp_path: Path) -> Iterator[Program]:
     program = Program(tmp_path / "data")
@@ -90,8 +81,8 @@ def fresh_program(tmp_path: Path) -> Iterator[Program]:
 
 
 @pytest.fixture
-def program(made_folder: Path, fresh_program: Program) -> Program:
-    subprocess.run(["cp", "-a", str(made_folder), str(fresh_program.path)], check=True)
+def program(made_servers: Callable[[Path], None], fresh_program: Program) -> Program:
+    made_servers(fresh_program.path)
     return fresh_program
 
 
