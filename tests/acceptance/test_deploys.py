@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
@@ -207,6 +208,19 @@ def test_given_a_caller_who_stops_waiting_for_a_slow_deploy_then_it_comes_to_one
     assert _revisions(flora, guild)[-1] == ("failed" if ending else "success", "unknown")
     assert _stored(flora, guild) == (ECHO % "v1" if ending else slow)
     assert guild.ask("and now") == ("v1 and now" if ending else "v2 and now")
+
+
+def test_given_four_deploys_of_one_guild_at_once_then_one_is_the_last_and_it_is_stored_and_runs(flora):
+    guild = flora.new_guild()
+    scripts = [ECHO % f"v{number}" for number in range(4)]
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(guild.deploy, scripts))
+
+    assert len({answer["updated_at"] for answer in answers}) == 4
+    last = scripts[max(range(4), key=lambda number: answers[number]["updated_at"])]
+    assert _stored(flora, guild) == last
+    assert ECHO % guild.ask("who").removesuffix(" who") == last
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The deployer dies at every step of a deploy, a rollback and an undeploy: what runs and what is stored agree once another has taken over.
 
 A step is any call of the store or of the host. The process dies right before it, or right after it, when nobody has heard of its
-outcome yet; store and router live on. The same with real processes: tests/faults/test_killed_mid_deploy.py.
+outcome yet; store and router live on. The same with real processes: tests/faults/test_killed_between_steps.py.
 """
 
 from __future__ import annotations
