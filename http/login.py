@@ -102,7 +102,11 @@ class Login:
         return await self.sessions.begin(user, tokens), _next_in(value)
 
     async def end(self, token: str) -> bool:
-        """Logs out; whether anybody was logged in. Discord's being away does not hinder it."""
+        """Logs out; whether anybody was logged in. Discord's being away does not hinder it.
+
+        Discord ends everything the person had allowed us, so their logins in other browsers are over, too, when they next
+        need Discord.
+        """
         record = await self.sessions.end(token)
         if record is None:
             return False

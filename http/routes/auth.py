@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from urllib.parse import urlencode, urlsplit
 
 from aiohttp import hdrs, web
@@ -72,6 +73,8 @@ async def callback(request: web.Request) -> web.Response:
     token, next_path = await way_in.finish(
         request.cookies.get(STATE_COOKIE), query.get("state", ""), code, _redirect_uri(request, deps)
     )
+    with suppress(FloraError):  # the cookie is replaced: nobody could reach the old session, or end it
+        await way_in.sessions.end(request.cookies.get(SESSION_COOKIE, ""))
     response = _to(next_path)
     _set_cookie(request, response, SESSION_COOKIE, token, way_in.sessions.ttl_s)
     _set_cookie(request, response, STATE_COOKIE, "", 0)

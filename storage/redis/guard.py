@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 Ping = Callable[[], Awaitable[object]]
 
-CALL_LIMIT_S = 1.0
-"""An answer takes well under a millisecond; a second covers a save to a slow disk."""
+CALL_LIMIT_S = 2.0
+"""An answer takes well under a millisecond; two seconds cover a save to a slow disk, and our own process standing still."""
 PROBE_BACKOFF = Backoff(first_s=0.1, cap_s=5.0)
 """Shorter than the 30 s of the first connection: people wait for their login, and one ping per pause is no load."""
 

@@ -188,6 +188,17 @@ async def test_given_a_logout_then_session_and_discords_tokens_are_over(entrance
     assert not entrance.discord.simulator.grants._access
 
 
+async def test_given_somebody_who_logs_in_again_then_the_session_before_is_over(entrance: Any) -> None:
+    await entrance.log_in()
+    first = entrance.record_key()
+
+    await entrance.log_in()
+
+    assert entrance.record_key() != first
+    assert await entrance.cache.get(first) is None
+    assert (await entrance.go("/api/auth/me")).status == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
