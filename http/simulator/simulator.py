@@ -36,14 +36,14 @@ class Simulator:
         self.interactions = Interactions(self.world, self.stats)
         self.limits = RateLimits(config.global_limit_per_s)
         self.rate_limits_on = config.rate_limits
-        self.grants = Grants(config)
+        self.grants = Grants(config, self.changed.set)
         self.attachments = Attachments(self.world.ids, config.max_attachment_bytes, config.max_stored_attachment_bytes)
         self.base_url = ""  # known once the server listens
 
     def load(self) -> None:
         """Brings back the snapshot, or makes the first guild."""
         if self.config.snapshot_path is not None:
-            snapshot.load(self.world, self.config.snapshot_path)
+            snapshot.load(self.world, self.grants, self.config.snapshot_path)
         if self.config.demo_guild and not self.world.guilds:
             owner = self.world.add_user(OWNER_NAME, global_name="Robin")
             guest = self.world.add_user(GUEST_NAME, global_name="Sam")
@@ -53,7 +53,7 @@ class Simulator:
     def save(self) -> None:
         """Writes the snapshot, if there is a place for it."""
         if self.config.snapshot_path is not None:
-            snapshot.save(self.world, self.config.snapshot_path)
+            snapshot.save(self.world, self.grants, self.config.snapshot_path)
 
     def connections(self) -> list[Connection]:
         """The websockets that carry a session now."""

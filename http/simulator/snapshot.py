@@ -1,4 +1,4 @@
-"""Guilds, users and the latest messages in one JSON file, so that they survive a restart. Interactions do not."""
+"""Guilds, users, logins and the latest messages in one JSON file, so that they survive a restart. Interactions do not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import orjson
 from flora.http.simulator import shapes
 from flora.http.simulator.errors import JsonObject
 from flora.http.simulator.model import Channel, Guild
+from flora.http.simulator.oauth import Grants
 from flora.http.simulator.world import World
 
 VERSION = 1
@@ -20,7 +21,7 @@ MESSAGES_PER_CHANNEL = 200
 log = logging.getLogger(__name__)
 
 
-def save(world: World, path: Path) -> None:
+def save(world: World, grants: Grants, path: Path) -> None:
     """Writes the state, whole or not at all: into a file beside it, which then takes its place."""
     state = {
         "version": VERSION,
@@ -29,6 +30,7 @@ def save(world: World, path: Path) -> None:
         "guilds": [_guild_out(g) for g in world.guilds.values()],
         "webhooks": list(world.webhooks.values()),
         "global_commands": world.global_commands,
+        "logins": grants.saved(),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -40,19 +42,20 @@ def save(world: World, path: Path) -> None:
 
 
 def _private(name: str, flags: int) -> int:
-    return os.open(name, flags, 0o600)  # webhook tokens are in it
+    return os.open(name, flags, 0o600)  # tokens are in it
 
 
-def load(world: World, path: Path) -> None:
+def load(world: World, grants: Grants, path: Path) -> None:
     """Brings the state back. A file that cannot be read is set aside and the world starts empty."""
     try:
         state = orjson.loads(path.read_bytes())
         if state["version"] != VERSION:
             raise ValueError(f"version {state['version']}")
         guilds = [_guild_in(saved) for saved in state["guilds"]]
+        grants.bring_back(state.get("logins", {}))  # a file from before there were any
     except FileNotFoundError:
         return
-    except (ValueError, KeyError, TypeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
         aside = path.with_name(path.name + ".unreadable")
         path.replace(aside)
         log.warning("the simulated Discord's saved state could not be read and was moved to %s: %s", aside, exc)

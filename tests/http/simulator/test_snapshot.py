@@ -18,6 +18,21 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.service
 
 
+async def test_given_people_who_logged_in_when_started_again_then_their_tokens_still_work(
+    lab: Lab, tmp_path: Path
+) -> None:
+    path, redirect = tmp_path / "state.json", "http://127.0.0.1:1/back"
+    async with RunningSimulator(SimulatorConfig(snapshot_path=path)) as first:
+        user = first.add_guild("Kept").owner_id
+        issued = first.simulator.grants.exchange(first.simulator.grants.allow(user, "identify", redirect), redirect)
+    assert issued is not None
+
+    client = await lab.start(snapshot_path=path)
+
+    assert (await client.rest("GET", "/users/@me", token=f"Bearer {issued['access_token']}")).body["id"] == user
+    assert client.sim.simulator.grants.refresh(str(issued["refresh_token"])) is not None
+
+
 async def test_given_a_snapshot_when_started_again_then_guilds_messages_and_reactions_are_back(
     lab: Lab, tmp_path: Path
 ) -> None:
