@@ -53,8 +53,8 @@ class HttpFrontend(FloraActor):
 
     Receives   LogLines (log book), SystemStage (runtime)
     Sends      Deploy, GetDeployment, ListDeployments, RecordAudit, ReadAudit (deployer); CheckGuildAccess, FindGuilds,
-               DescribeMember (gateway); ReadLogs, FollowLogs, StopFollowing (log book); ReadMetrics, KvCall (router);
-               DescribeSystem (runtime)
+               DescribeMember (gateway); ReadLogs, FollowLogs, StopFollowing (log book); ReadMetrics, KvCall, ListCronJobs,
+               RunCronJob (router); DescribeSystem (runtime)
     State      guild permissions for 30 s, open log streams, sessions being renewed. Memory only; sessions are in Redis.
     Supervises nothing. Restarted by Runtime; requests under way are cut off, log readers come back by themselves.
     Fails      port taken → CONFIG_ERROR at start; a peer that is being restarted → 503 with Retry-After.

@@ -20,6 +20,7 @@ from flora.actors.lanes import Row
 from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
 from flora.actors.placement import is_dedicated
+from flora.actors.router_cron import CronCalls
 from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_kv import KvCalls
 from flora.actors.router_loads import Loads
@@ -31,6 +32,7 @@ from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
 from flora.actors.wire import refused_packets
 from flora.messages.base import Address, Failed, Ok
+from flora.messages.cron import ListCronJobs, RunCronJob
 from flora.messages.deployment import ListRunning, LoadGuild, ScriptStored, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import Unavailable, WorkerGone
@@ -58,7 +60,7 @@ class Router(FloraActor):
     """Sends each guild event to the worker that owns the guild.
 
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
-               PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, KvCall (front-end)
+               PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, KvCall, ListCronJobs, RunCronJob (front-end)
     Sends      DispatchFrame, LoadIsolate, UnloadIsolate, KvCall, ReleaseKv (workers), GatewayControl (gateway),
                ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker (runtime)
     State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
@@ -75,6 +77,7 @@ class Router(FloraActor):
         self._wedges: Wedges
         self._views: Views
         self._kv: KvCalls
+        self._cron: CronCalls
         self._secrets: SecretPasser
         self._hold_back = HoldBack()
         self._is_holding = False
@@ -87,6 +90,7 @@ class Router(FloraActor):
         self._places = Places(self, self._state, self._loads)
         self._wedges = Wedges(self, self._state, self._places)
         self._views = Views(self, self._state, self._places)
+        self._cron = CronCalls(self, self._state)
         self._kv = self._loads.kv = KvCalls(self, self._state)
         self._secrets = SecretPasser(self, self._state, self._places)
         self._gateway = GatewayEnd(self, self._state)
@@ -306,6 +310,16 @@ class Router(FloraActor):
             self._recovering.later(lambda: self._kv.call(msg, msg.reply_to or sender))
         else:
             self._kv.call(msg, msg.reply_to or sender)
+
+    # Cron jobs
+
+    def receiveMsg_ListCronJobs(self, msg: ListCronJobs, sender: Address) -> None:
+        """Somebody wants to see a guild's jobs."""
+        self._cron.pass_on(msg, msg.reply_to or sender)
+
+    def receiveMsg_RunCronJob(self, msg: RunCronJob, sender: Address) -> None:
+        """Somebody wants a job to run now."""
+        self._cron.pass_on(msg, msg.reply_to or sender)
 
     # Where guilds run
 

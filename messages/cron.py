@@ -77,7 +77,7 @@ class ListCronJobs(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunCronJob(Request):
-    """Run a job now, beside its schedule. Ok.value: {"name", "scheduled_at", "outcome", "duration_ms"} when it has ended.
+    """Run a job now, beside its schedule. Ok.value: {"name", "at": RFC 3339, "outcome", "duration_ms"} when it has ended.
 
     Failed: NOT_FOUND, CONFLICT (it runs), UNAVAILABLE.
     """

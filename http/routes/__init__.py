@@ -5,6 +5,7 @@ from __future__ import annotations
 from flora.http.routes import (
     audit,
     auth,
+    cron,
     deployments,
     guild_secrets,
     guilds,
@@ -27,6 +28,7 @@ TABLES = (
     guilds.ROUTES,
     guild_secrets.ROUTES,
     workers.ROUTES,
+    cron.ROUTES,
     kv.ROUTES,
     kv_exports.ROUTES,
     logs.ROUTES,

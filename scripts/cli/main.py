@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from flora.scripts.cli import (
     audit,
+    cron,
     deploy,
     get,
     guild_secrets,
@@ -54,6 +55,7 @@ COMMANDS = (
     listing,
     revisions,
     logs,
+    cron,
     kv,
     status,
     workers,

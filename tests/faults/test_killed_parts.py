@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from datetime import datetime
 
 import pytest
 
@@ -12,6 +14,7 @@ pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 ANSWERS_WITHIN_S = 10.0
 RECONNECTS_WITHIN_S = 30.0  # disnake tries again after growing, random pauses
 ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('echo ' + msg.content) })"
+EVERY_SECOND = "cron('tick', '* * * * * *', (ctx) => console.log('tick ' + ctx.scheduledAt))"
 
 
 @pytest.mark.parametrize("part", ["router", "gateway", "deployer", "compiler", "http", "log book", "cron"])
@@ -85,3 +88,33 @@ def test_given_a_killed_server_when_it_is_repaired_then_a_deploy_works(broken_fl
     wait_for(lambda: broken_flora.has_server(program, other_than=before), ANSWERS_WITHIN_S, f"{program} is not back")
     kept = broken_flora.api("GET", f"/deployments/{guild.id}?include_bundle=true")
     assert kept["bundle"] == ECHO
+
+
+def ticks(guild) -> list[datetime]:
+    return [datetime.fromisoformat(line["message"][5:]) for line in guild.logs() if line["message"].startswith("tick ")]
+
+
+def test_given_a_job_of_every_second_when_cron_and_its_worker_are_killed_then_it_goes_on_and_no_second_comes_twice(
+    broken_flora, wait_for
+):
+    guild = broken_flora.new_guild()
+    guild.deploy(EVERY_SECOND)
+    wait_for(lambda: len(ticks(guild)) >= 2, 10, "the job does not run")
+
+    worker = broken_flora.api("GET", f"/guilds/{guild.id}/status")["worker"]
+
+    for part in ("cron", f"worker {worker}", "deployer"):
+        killed_at = time.time()
+        broken_flora.kill(part)
+        wait_for(
+            lambda: [at for at in ticks(guild) if at.timestamp() > killed_at + 1.5],  # noqa: B023 - called in this very round
+            15,
+            f"the job does not run after the death of {part}",
+        )
+
+    seconds = [int(at.timestamp()) for at in ticks(guild)]
+    assert len(set(seconds)) == len(seconds)
+    assert seconds == sorted(seconds)
+    (job,) = broken_flora.api("GET", f"/cron/{guild.id}")
+    assert job["last"]["outcome"] in ("ok", None)
+    assert job["failures"] == 0
