@@ -82,6 +82,19 @@ async def test_given_a_session_then_discords_tokens_do_not_lie_in_clear(entrance
         assert token not in json.dumps(record)
 
 
+async def test_given_a_page_that_asks_who_is_there_then_the_browser_keeps_the_cookie_longer(entrance: Any) -> None:
+    await entrance.log_in()
+    token = entrance.cookie()
+
+    me = await entrance.go("/api/auth/me")
+    entrance.host.session.cookie_jar.clear()
+    by_token = await entrance.host.get("/api/auth/me")
+
+    renewed = SimpleCookie(me.headers["Set-Cookie"])["flora_session"]
+    assert (renewed.value, renewed["max-age"], renewed["httponly"]) == (token, "2592000", True)
+    assert "Set-Cookie" not in by_token.headers
+
+
 async def test_given_wrong_states_then_each_has_its_own_words_and_the_right_one_works_once(entrance: Any) -> None:
     target = await entrance.agree(await entrance.to_discord())
     state = entrance.cookie("flora_oauth_state")
