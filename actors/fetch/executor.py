@@ -165,7 +165,7 @@ def joined(base: str, location: str) -> str:
         # Header bytes come as Latin-1 or, with surrogates, as UTF-8: what is beyond ASCII is meant as UTF-8 and escaped.
         target = URL(location.encode("utf-8", "surrogateescape").decode("utf-8", "replace").strip())
         return str(URL(base, encoded=True).join(target))
-    except ValueError:
+    except (ValueError, IndexError):  # IndexError: yarl 1.25 on "http://[]@"
         raise FetchError(FetchCode.FAILED, "a redirect leads to something that is no URL") from None
 
 

@@ -172,7 +172,7 @@ class Guard:
         try:
             url = URL(text, encoded=True).with_fragment(None)
             host, port = (url.raw_host or "").lower().removesuffix("."), url.port
-        except ValueError:
+        except (ValueError, IndexError):  # IndexError: yarl 1.25 on "http://[]@"
             raise FetchError(FetchCode.FAILED, "the URL is not valid") from None
         if url.scheme not in {"http", "https"}:
             raise _blocked(f"only http and https URLs can be fetched, not {url.scheme or 'relative ones'}")

@@ -45,7 +45,10 @@ def parse_host(text: str) -> HostPattern:
     with_subdomains = rest.startswith("*.")
     if len(text) > MAX_CHARS:
         raise ValueError(text[:MAX_CHARS])
-    url = URL("https://" + rest.removeprefix("*."))
+    try:
+        url = URL("https://" + rest.removeprefix("*."))
+    except IndexError:  # yarl 1.25 on "[]@"
+        raise ValueError(text) from None
     host = (url.raw_host or "").lower().removesuffix(".")
     if url.raw_user is not None or url.raw_password is not None:
         raise ValueError(text)

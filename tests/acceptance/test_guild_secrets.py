@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,6 +92,7 @@ def test_given_a_secret_when_it_changes_and_processes_die_then_servers_get_the_n
     said.append(guild.ask_until_answered(url, within_s=15))
     placed = flora.cli("place", guild.id, "dedicated")
     said.append(guild.ask_until_answered(url, within_s=15))
+    rotated = flora.cli("secret", "rotate", "--json")
     listed = flora.api("GET", path)
     deleted = flora.api("DELETE", f"{path}/KEY")
 
@@ -106,6 +108,7 @@ def test_given_a_secret_when_it_changes_and_processes_die_then_servers_get_the_n
     ]
     assert list(dict.fromkeys(site.keys)) == ["none", FIRST, SECOND]
     assert listed == [{"name": "KEY", "allowed_hosts": ["127.0.0.1"], "readable": True}]
+    assert json.loads(rotated.stdout)["unreadable_count"] == 0, rotated.stderr
     assert deleted == {"deleted": True, "delivered": True}
     assert guild.ask(url) == "came: none"
     assert guild.log_line("the key is __FLORA_SECRET__:")

@@ -132,6 +132,7 @@ def test_given_a_url_against_the_rules_when_fetched_then_it_is_refused(url):
         "http://exam%70le.com/",
         "http://a.example:99999/",
         "http://[::1/",
+        "http://[]@a/",
         "http://é.example/",
     ],
 )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from flora.actors.fetch.guard import Guard
+from flora.actors.fetch.request import FetchError
 from flora.actors.guild_secrets.filling import FetchSecrets
 from flora.messages.secrets import LiveSecret
 from flora.messages.settings import SecretsSettings
@@ -54,3 +59,55 @@ def test_given_secrets_that_were_not_used_when_scrubbed_then_nothing_is_changed(
     known = {HOLDERS[0]: LiveSecret(name="KEY", placeholders=(HOLDERS[0],), value=VALUES[0], allowed_hosts=())}
 
     assert FetchSecrets(known, SecretsSettings()).scrub_text(VALUES[0]) == VALUES[0]
+
+
+# Requests
+
+
+URL_PARTS = (
+    *(
+        "http",
+        "https",
+        ":",
+        "/",
+        "//",
+        "\\",
+        "@",
+        "#",
+        "?",
+        ".",
+        "a",
+        "evil.test",
+        "good.test",
+        "[",
+        "]",
+        "%",
+        "1",
+        HOLDERS[0],
+    ),
+)
+
+
+@given(
+    parts=st.lists(st.sampled_from(URL_PARTS), max_size=10),
+    more=st.text(alphabet=st.sampled_from(list("/\\@#?:.%a é[]\n\r\0")), max_size=8),
+)
+@example(parts=["http", "://", "[", "]", "@", HOLDERS[0]], more="")
+@settings(max_examples=300)
+def test_given_any_url_and_value_when_filled_then_it_goes_where_it_may_or_is_refused_without_the_value(
+    parts: list[str], more: str
+) -> None:
+    value = f"SECRETVALUE{more}x"
+    secret = LiveSecret(name="KEY", placeholders=(HOLDERS[0],), value=value, allowed_hosts=("good.test",))
+    secrets = FetchSecrets({HOLDERS[0]: secret}, SecretsSettings(allow_http=True))
+
+    reached, told = "", ""
+    try:
+        target = Guard().target(secrets.fill_url("".join(parts)))
+        secrets.permit_url(target)
+        reached = f"{target.url}"
+    except FetchError as refusal:
+        told = str(refusal)
+
+    assert "SECRETVALUE" not in told
+    assert "SECRETVALUE" not in reached or re.match("https?://good.test[/?:]", reached)

@@ -26,7 +26,8 @@ def test_given_a_pattern_when_read_then_its_host_counts_in_one_form(written: str
 
 
 @pytest.mark.parametrize(
-    "written", ["", "*", "*.", ".", "a..b", "*.*.a", "a b", "*.127.0.0.1", "user@a.example", "a" * 64, "a/", "x" * 3000]
+    "written",
+    ["", "*", "*.", ".", "a..b", "*.*.a", "a b", "*.127.0.0.1", "user@a.example", "[]@", "a" * 64, "a/", "x" * 3000],
 )
 def test_given_what_is_no_pattern_when_read_then_it_is_refused_unless_a_host_is_in_it(written: str) -> None:
     if written == "a/":
