@@ -3,7 +3,7 @@
 scripts/bench              everything, under fifteen minutes
 scripts/bench --quick      everything, smaller, under two minutes
 scripts/bench --engine     the engine alone: time per event, cold start, memory of an idle guild
-scripts/bench --kv         the key-value stores alone: rates, opening a large store, listing, compacting
+scripts/bench --kv         the key-value stores: rates, opening a large store, listing, compacting; get and set from a script
 scripts/bench --deploy     a deploy of 20 files, until the new script answers
 scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
 """
