@@ -29,6 +29,7 @@ ISOLATE_RESERVES_BYTES = 2048 * MB
 ISOLATE_OVERHEAD_BYTES = 16 * MB  # SDK, stacks, tables
 HEAP_CEILING = 1.25  # V8 may pass its limit by that before it is ended
 V8_START_BYTES = 768 * MB  # private memory that V8's and libc's own threads take with the first isolate
+KV_BYTES = 512 * MB  # keys of the guild's open stores, see `kv.max_store_keys`; twice while one is opened or compacted
 OPEN_FILES = 1024  # sockets to its peers, four descriptors per isolate
 
 
@@ -51,9 +52,10 @@ def dedicated_limits(vm_bytes: int, data_bytes: int, heap_mb: int, buffer_mb: in
         buffer_mb: Limit of an isolate's typed arrays.
     """
     isolate = int(heap_mb * MB * HEAP_CEILING) + buffer_mb * MB + ISOLATE_OVERHEAD_BYTES
+    own = V8_START_BYTES + KV_BYTES + ISOLATES * isolate
     return DedicatedLimits(
-        address_space_bytes=vm_bytes + V8_START_BYTES + 2 * ISOLATES * ISOLATE_RESERVES_BYTES + ISOLATES * isolate,
-        data_bytes=data_bytes + V8_START_BYTES + ISOLATES * isolate,
+        address_space_bytes=vm_bytes + 2 * ISOLATES * ISOLATE_RESERVES_BYTES + own,
+        data_bytes=data_bytes + own,
     )
 
 

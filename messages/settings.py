@@ -78,6 +78,7 @@ class KvSettings:
     writes_per_minute: int = 0  # per store; 0: as many as it can take
     max_store_bytes: int = 104_857_600
     max_guild_bytes: int = 524_288_000
+    max_store_keys: int = 1_000_000  # on files, where an open store's keys are in memory
     max_stores: int = 100  # per guild
 
 

@@ -33,7 +33,7 @@ BATCH: Final = 100
 BATCHES: Final = 50
 SYNCED_BATCHES: Final = 20
 VALUE: Final = KvValue("x" * 60)
-LIMITS: Final = KvLimits(writes_per_minute=0, max_store_bytes=2**33, max_guild_bytes=2**33)
+LIMITS: Final = KvLimits(writes_per_minute=0, max_store_bytes=2**33, max_guild_bytes=2**33, max_store_keys=2**33)
 STORE: Final = "bench"
 GOALS: Final = {
     "script_get_per_s": ("≥", 20_000.0),

@@ -134,6 +134,7 @@ KEYS: tuple[Key, ...] = (
     _kv("writes_per_minute", values.whole()),
     _kv("max_store_bytes", values.whole(least=1)),
     _kv("max_guild_bytes", values.whole(least=1)),
+    _kv("max_store_keys", values.whole(least=1)),
     _kv("max_stores", values.whole(least=1)),
     Key("api.address", "API_ADDRESS", values.ip_address, "address"),
     Key("api.port", "API_PORT", values.whole(most=65535), "port"),

@@ -313,7 +313,7 @@ class KvGuild(Protocol):
     Methods that write create the store when there is none, and may raise in this order, nothing being changed:
         TooLarge       a key, value or entry is over its size
         KvRateLimited  more writes to this store within a minute than allowed; `details["retry_after_s"]`
-        KvQuotaExceeded  the store or the guild would be over its total
+        KvQuotaExceeded  the store or the guild would be over its total, or (where keys are kept in memory) the store have too many
     """
 
     changes: int

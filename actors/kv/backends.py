@@ -101,6 +101,7 @@ def kv_limits(settings: Settings) -> KvLimits:
     return KvLimits(
         max_store_bytes=kv.max_store_bytes,
         max_guild_bytes=kv.max_guild_bytes,
+        max_store_keys=kv.max_store_keys,
         max_stores=kv.max_stores,
         writes_per_minute=kv.writes_per_minute,
     )

@@ -278,6 +278,7 @@ class LocalKv:
             total = self.guild_bytes()
             own = self.usage(store).stored_bytes
         self._limits.check_totals(usage.stored_bytes, total - own + usage.stored_bytes)
+        self._limits.check_key_count(usage.keys)
         is_new = opened is None
         if is_new:
             self._create(store)
@@ -343,6 +344,13 @@ class LocalKv:
             self.guild_bytes()
             own, total = self._with(store, key, counted)
         self._limits.check_totals(own, total)
+        if store is not None:
+            self._check_key_count(self._shelf.open(store), key, now)
+
+    def _check_key_count(self, store: LiveStore, key: bytes, now: float) -> None:
+        if store.count >= self._limits.max_store_keys and not store.counted_of(key):
+            store.sweep(now, ALL)
+            self._limits.check_key_count(store.count + 1)
 
     def _with(self, store: str | None, key: bytes, counted: int) -> tuple[int, int]:
         """What store and guild would count for with this entry; None: a store that is still to be made."""

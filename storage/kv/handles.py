@@ -12,7 +12,7 @@ from flora.messages.errors import FloraError
 log = logging.getLogger("flora.kv")
 
 MAX_OPEN = 64  # file descriptors
-MAX_KEYS = 2_000_000  # at about 250 bytes each
+MAX_KEYS = 1_000_000  # at about 250 bytes each; as many again while a store of that size is opened
 
 
 class Closable(Protocol):

@@ -24,6 +24,7 @@ class KvLimits:
     max_store_bytes: int = 100 * 1024 * 1024
     max_guild_bytes: int = 500 * 1024 * 1024
     max_stores: int = 100  # scripts make stores by writing to them; each is a folder
+    max_store_keys: int = 1_000_000  # per store; each takes about 250 bytes of memory while the store is open
     writes_per_minute: int = 120  # per store; 0: as many as it can take
 
     def check_totals(self, store_bytes: int, guild_bytes: int) -> None:
@@ -32,6 +33,11 @@ class KvLimits:
             raise KvQuotaExceeded("kv store storage quota exceeded", limit_bytes=self.max_store_bytes)
         if guild_bytes > self.max_guild_bytes:
             raise KvQuotaExceeded("kv guild storage quota exceeded", limit_bytes=self.max_guild_bytes)
+
+    def check_key_count(self, count: int) -> None:
+        """Refuses a write after which a store would have so many keys."""
+        if count > self.max_store_keys:
+            raise KvQuotaExceeded("kv store has as many keys as it may", limit_keys=self.max_store_keys)
 
     def check_store_count(self, count: int) -> None:
         """Refuses a store beside so many."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flora.messages.errors import Conflict, StorageError, Unavailable
+from flora.messages.errors import Conflict, KvQuotaExceeded, StorageError, Unavailable
 from flora.messages.ids import GuildId
 from flora.messages.kv import KvEntry, KvUsage, KvValue
 from flora.storage.kv import Durability, KvLimits, data_file
@@ -327,3 +327,46 @@ def test_given_many_opens_and_closes_then_no_descriptor_is_left(open_files: Open
             files.close()
 
     assert opened() == before
+
+
+def test_given_a_store_with_as_many_keys_as_it_may_have_when_written_then_only_another_key_is_refused(
+    open_files: OpenFiles, guild: GuildId, contents: Contents
+) -> None:
+    kv = open_files(limits=KvLimits(writes_per_minute=0, max_store_keys=2)).open_guild(guild)
+    kv.set(S, "a", V)
+    kv.set(S, "gone", V, ttl_s=-1)
+
+    kv.set(S, "b", V)
+    kv.set(S, "b", KvValue("longer than before"))
+    with pytest.raises(KvQuotaExceeded, match="as many keys"):
+        kv.set(S, "c", V)
+    with pytest.raises(KvQuotaExceeded, match="as many keys"):
+        kv.restore(S, [(key, KvEntry(V)) for key in "abc"])
+    kv.delete(S, "a")
+    kv.set(S, "c", V)
+
+    assert list(contents(kv, S)) == ["b", "c"]
+
+
+def test_given_a_large_store_when_it_is_warmed_then_another_thread_reads_it_and_the_owner_has_it(
+    open_files: OpenFiles, guild: GuildId, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flora.storage.kv.files.WARM_BYTES", 10)
+    files = open_files()
+    kv = files.open_guild(guild)
+    kv.set(S, "k", V)
+    assert kv.warm(S) is None  # open
+    assert kv.warm("none") is None
+    kv.close()
+    kv = files.open_guild(guild)
+    work = kv.warm(S)
+    taken: list[Any] = []
+
+    thread = threading.Thread(target=lambda: taken.append(work()))
+    thread.start()
+    thread.join()
+    taken[0]()
+
+    assert kv.warm(S) is None
+    assert kv.get(S, "k") == KvEntry(V)
+    assert files.figures()[:2] == (1, 2)
