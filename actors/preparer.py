@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from flora.actors.base import FloraActor
-from flora.actors.boot import migrate_database, wait_for_cache
+from flora.actors.boot import adopt_kv_stores, migrate_database, wait_for_cache
 from flora.messages.base import Address
 from flora.messages.errors import BugError
 from flora.messages.lifecycle import PrepareStorage
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 
 class Preparer(FloraActor):
-    """Migrates the database and waits for the cache.
+    """Migrates the database, makes the key-value stores that it names, and waits for the cache.
 
     Receives   PrepareStorage (runtime)
     Sends      Ok, Failed (runtime)
@@ -28,6 +28,7 @@ class Preparer(FloraActor):
         match msg.what:
             case "database":
                 migrate_database(self.settings.database, _say)
+                adopt_kv_stores(self.settings, _say)
             case "cache":
                 wait_for_cache(self.settings.cache, _say)
             case _:

@@ -6,7 +6,7 @@ limits.py        sizes, rates and their error texts        values.py    JSON, nu
 live_store.py    one open store: order, expiry, accounting  sorted_keys.py
 data_file.py     one semidbm file under it                  record.py   what a record holds
 scan.py          reading and repairing a file at open       compaction.py
-folder.py        a guild's folder: lock, names, store records
+folder.py        a guild's folder: lock, names, store records   adopt.py   made for what a database names
 durability.py    when writes reach the disk                 handles.py  which stores stay open
 export_file.py   all stores of a guild in one file           export_folder.py   where such files are kept
 """

@@ -27,7 +27,7 @@ from flora.messages.kv_exports import EXPORTS_KEPT, KvExport
 from flora.storage.kv import export_file, limits
 from flora.storage.kv.durability import sync_folder
 from flora.storage.kv.export_file import Contents, ExportReader
-from flora.storage.kv.folder import quoted
+from flora.storage.kv.folder import guild_path
 
 FILE = "stores.jsonl.gz"
 ABOUT = "about.json"
@@ -40,7 +40,7 @@ class ExportFolder:
         limits.check_guild_id(guild_id)
         self._guild_id = guild_id
         self._kept = kept
-        self.path = root / f"g-{quoted(guild_id)}"
+        self.path = guild_path(root, guild_id)
 
     def write(self, created_at: datetime, contents: Contents) -> KvExport:
         """Writes an export and removes the oldest ones beyond those that are kept.

@@ -41,6 +41,11 @@ def quoted(name: str) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02x}" for byte in name.encode())
 
 
+def guild_path(root: Path, guild_id: str) -> Path:
+    """Where a guild's folder is."""
+    return root / f"g-{quoted(guild_id)}"
+
+
 class GuildFolder:
     """A guild's folder that this object owns until `close`."""
 
@@ -53,7 +58,7 @@ class GuildFolder:
             StorageError: the disk refused.
         """
         limits.check_guild_id(guild_id)
-        self.path = root / f"g-{quoted(guild_id)}"
+        self.path = guild_path(root, guild_id)
         self._lock = -1
         with _translated("opened"):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,12 +86,12 @@ class GuildFolder:
             names = [unquote(path.name[len(_STORE) :]) for path in self.path.glob(f"{_STORE}*")]
             return {name: self._info(name) for name in sorted(names) if self.store_path(name).is_dir()}
 
-    def create(self, name: str) -> KvStoreInfo:
-        """Makes the folder of a store."""
+    def create(self, name: str, info: KvStoreInfo | None = None) -> KvStoreInfo:
+        """Makes the folder of a store; its record is a new one if none is given."""
         with _translated("changed"):
             self.store_path(name).mkdir(mode=0o700)
             sync_folder(self.path)
-            return self._info(name)
+            return self._info(name) if info is None else self._note_info(info)
 
     def nameless(self) -> Path:
         """Where a folder may be that the next owner deletes."""
@@ -136,10 +141,14 @@ class GuildFolder:
             made_at = datetime.fromisoformat(found["created_at"])
             return KvStoreInfo(store_id=found["id"], name=name, created_at=made_at)
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-            info = KvStoreInfo(store_id=str(uuid.uuid4()), name=name, created_at=datetime.now(UTC))
+            return self._note_info(KvStoreInfo(store_id=str(uuid.uuid4()), name=name, created_at=datetime.now(UTC)))
+
+    def _note_info(self, info: KvStoreInfo) -> KvStoreInfo:
+        file = self.store_path(info.name) / "store.json"
         new = file.with_suffix(".new")
+        record = {"id": info.store_id, "name": info.name, "created_at": info.created_at.isoformat()}
         with new.open("wb") as out:
-            out.write(orjson.dumps({"id": info.store_id, "name": name, "created_at": info.created_at.isoformat()}))
+            out.write(orjson.dumps(record))
             out.flush()
             os.fsync(out.fileno())
         new.rename(file)

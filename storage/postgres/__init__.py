@@ -8,7 +8,7 @@ from flora.storage.postgres.database import Database
 from flora.storage.postgres.deployments import PostgresDeploymentStore
 from flora.storage.postgres.host_tokens import create_token, delete_token, list_tokens
 from flora.storage.postgres.kv import PostgresKv
-from flora.storage.postgres.kv_index import PostgresKvIndex
+from flora.storage.postgres.kv_index import PostgresKvIndex, all_kv_stores
 from flora.storage.postgres.migrate import migrate
 from flora.storage.postgres.placements import PostgresPlacementStore
 from flora.storage.postgres.secrets_table import PostgresSecretStore
@@ -24,6 +24,7 @@ __all__ = [
     "PostgresPlacementStore",
     "PostgresSecretStore",
     "PostgresTokenStore",
+    "all_kv_stores",
     "create_token",
     "delete_token",
     "list_tokens",

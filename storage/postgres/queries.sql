@@ -165,6 +165,11 @@ WHERE guild_id = %(guild_id)s;
 
 -- Key-value stores. Expirations are Unix seconds; `now` is the caller's clock, in whole ones.
 
+-- :name kv_all_stores
+SELECT guild_id, id, store_name, created_at
+FROM kv_stores
+ORDER BY guild_id, store_name COLLATE "C";
+
 -- :name kv_stores_of_guild
 SELECT id, store_name, created_at
 FROM kv_stores

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,13 +19,17 @@ from flora.actors.compile_cache import Script
 from flora.actors.deploy_service import DeployService
 from flora.messages.deployment import Compiled, Deploy, DeployActor, ListRevisions, RollBack, Undeploy
 from flora.messages.ids import GuildId, ReqId, UserId
+from flora.storage.kv import KvFiles
+from flora.storage.kv.adopt import adopt
 from flora.storage.postgres import (
     Database,
     PostgresAuditLog,
     PostgresDeploymentStore,
     PostgresKv,
+    PostgresKvIndex,
     PostgresSecretStore,
     PostgresTokenStore,
+    all_kv_stores,
     migrate,
 )
 from flora.storage.postgres.migrate import load_migrations
@@ -249,7 +254,7 @@ async def test_given_a_database_of_the_rust_runtime_when_opened_then_its_deploym
 
 @STATES
 async def test_given_a_database_of_the_rust_runtime_when_opened_then_tokens_secrets_and_stores_work(
-    postgres_url: str, database: Database, state: int
+    postgres_url: str, database: Database, state: int, tmp_path: Path
 ) -> None:
     make_reference(postgres_url, state)
     migrate(postgres_url)
@@ -269,6 +274,10 @@ async def test_given_a_database_of_the_rust_runtime_when_opened_then_tokens_secr
             kv.close()
 
     assert await asyncio.to_thread(count) == (["counters"], "2")
+    assert adopt(tmp_path, all_kv_stores(postgres_url)) == 2
+    files = KvFiles(tmp_path)
+    assert list(files.open_guild(G).stores()) == list(await PostgresKvIndex(database).of_guild(G))
+    files.close()
     with psycopg.connect(postgres_url) as connection:
         assert connection.execute("SELECT count(*) FROM _sqlx_migrations").fetchone() == (state,), "it is left alone"
 
