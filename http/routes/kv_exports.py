@@ -5,12 +5,14 @@ An export is one file of JSON Lines, compressed with gzip; its lines are describ
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from flora.http.body import optional_string_field, read_json_object
+from flora.http.deps import DEPS
 from flora.http.render import json_response
 from flora.http.routes.kv import ask_owner, note_change
 from flora.http.routing import Access, Route, guild_id_of
@@ -54,11 +56,18 @@ async def download(request: web.Request) -> web.StreamResponse:
     response.content_length = export.file_bytes
     try:
         await _send_parts(request, response, export)
+    except TimeoutError:
+        _abort(request)  # a reader that takes nothing any more
     except Exception:
-        if response.prepared and request.transport is not None:
-            request.transport.abort()  # a body that ends early must not look like a whole one
+        if response.prepared:
+            _abort(request)  # a body that ends early must not look like a whole one
         raise
     return response
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _send_parts(request: web.Request, response: web.StreamResponse, export: KvExport) -> None:
@@ -70,7 +79,8 @@ async def _send_parts(request: web.Request, response: web.StreamResponse, export
             raise Unavailable("the export has become shorter; try again")
         if not response.prepared:
             await response.prepare(request)
-        await response.write(part)
+        async with asyncio.timeout(request.app[DEPS].limits.stream_write_s):
+            await response.write(part)
         sent += len(part)
 
 

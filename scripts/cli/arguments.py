@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from flora.messages.version import VERSION
-from flora.scripts.cli.errors import UsageError
+from flora.scripts.cli.errors import CliError, UsageError
 
 Args = argparse.Namespace
 
@@ -105,11 +105,22 @@ def required(args: Args, name: str, label: str) -> str:
     return value.strip()
 
 
-def confirmed(question: str, args: Args) -> bool:
-    """Whether to go on with what cannot be undone: asks a person at a terminal, unless `--yes` was given."""
-    if args.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return True
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+def confirm(question: str, args: Args, *, only_people: bool = False) -> None:
+    """Returns when what cannot be undone is wanted: with `--yes`, or when a person at a terminal says so.
+
+    Args:
+        only_people: Where nobody can be asked, go on: for what programs have always done without.
+    Raises:
+        UsageError: nobody can be asked.
+        CliError: it is not wanted.
+    """
+    can_ask = sys.stdin.isatty() and sys.stdout.isatty()
+    if args.yes or (only_people and not can_ask):
+        return
+    if not can_ask:
+        raise UsageError("nobody can be asked here; add --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise CliError("nothing was done")
 
 
 def _suggestion(wrong: str, known: list[str]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from flora.scripts.cli import kv_exports
-from flora.scripts.cli.arguments import Args, Parser, confirmed, required
+from flora.scripts.cli.arguments import Args, Parser, confirm, required
 from flora.scripts.cli.errors import UsageError
 from flora.scripts.cli.output import local_time, note, plural, print_json, safe, size
 
@@ -100,8 +100,7 @@ def show_usage(args: Args) -> int:
 def drop_store(args: Args) -> int:
     """Asks first at a terminal."""
     guild, name = required(args, "guild", "guild"), _name(args)
-    if not confirmed(f"Delete store {safe(name)} of guild {guild} with everything in it?", args):
-        return 1
+    confirm(f"Delete store {safe(name)} of guild {guild} with everything in it?", args, only_people=True)
     _connect(args).delete(f"/kv/stores/{quoted(guild)}/{quoted(name)}")
     return _tell(args, {"deleted": True}, f"Deleted store {safe(name)}")
 

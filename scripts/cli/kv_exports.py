@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flora.scripts.cli.arguments import Args, Parser, confirmed, required
+from flora.scripts.cli.arguments import Args, Parser, confirm, required
 from flora.scripts.cli.errors import CliError
 from flora.scripts.cli.output import Progress, local_time, plural, print_json, safe, size
 
@@ -101,8 +101,7 @@ def restore(args: Args) -> int:
     row = _chosen(client, guild, args.export_id)
     names = [args.store] if args.store else [store["store_name"] for store in row["stores"]]
     moment = local_time(row["created_at"])
-    if not confirmed(f"Replace what is in {safe(', '.join(names))} by what was there on {moment}?", args):
-        return 1
+    confirm(f"Replace what is in {safe(', '.join(names))} by what was there on {moment}?", args)
     body = {"store_name": args.store} if args.store else {}
     with Progress(f"Restoring {safe(', '.join(names))} from {moment}") as progress:
         answer = client.post_json(f"{_path(guild)}/{_quoted(row['backup_id'])}/restore", body, limit_s=WORK_LIMIT_S)
@@ -118,8 +117,7 @@ def restore(args: Args) -> int:
 def delete_export(args: Args) -> int:
     """Asks first at a terminal."""
     guild = required(args, "guild", "guild")
-    if not confirmed(f"Delete export {safe(args.export_id)}?", args):
-        return 1
+    confirm(f"Delete export {safe(args.export_id)}?", args)
     _connect(args).delete(f"{_path(guild)}/{_quoted(args.export_id)}")
     return _tell(args, {"deleted": True}, f"Deleted export {safe(args.export_id)}")
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flora.scripts.cli.arguments import Args, Parser, required
+from flora.scripts.cli.arguments import Args, Parser, confirm, required
 from flora.scripts.cli.errors import ApiError, CliError, UsageError
 from flora.scripts.cli.output import Progress, local_time, note, plural, print_json, safe, size
 
@@ -51,7 +50,7 @@ def add_to(parser: Parser) -> None:
     text = "stop a guild's script and forget the deployment; its history stays"
     command = parser.command("undeploy", text, run_undeploy, json=True)
     command.add_guild()
-    command.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    command.add_yes()
 
 
 def run_history(args: Args) -> int:
@@ -119,8 +118,7 @@ def run_undeploy(args: Args) -> int:
     from flora.scripts.cli.connection import connect
 
     guild = required(args, "guild", "guild")
-    if not args.yes:
-        _confirm(f"Stop the script of guild {guild} and forget its deployment?")
+    confirm(f"Stop the script of guild {guild} and forget its deployment?", args)
     answer = connect(args).delete_json(_path(guild), SOURCE, LIMIT_S)
     if args.json:
         print_json(answer)
@@ -223,10 +221,3 @@ def _kept(text: str | None, otherwise: str) -> str:
     if text is None:
         raise CliError(otherwise)
     return text
-
-
-def _confirm(question: str) -> None:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("nobody can be asked here; add --yes")
-    if input(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
-        raise CliError("nothing was done")

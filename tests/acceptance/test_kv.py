@@ -37,7 +37,7 @@ def test_given_the_starter_bot_when_exported_and_restored_then_it_counts_on_from
     kv("export")
     assert count() == "Counter: 3"
 
-    kv("restore")
+    kv("restore", "--yes")
 
     assert count() == "Counter: 3"
     kv("download", "--output", "export.gz")

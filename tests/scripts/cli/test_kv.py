@@ -162,9 +162,10 @@ async def test_given_an_export_when_downloaded_then_the_file_is_whole(flora: Any
 
 
 async def test_given_an_export_when_restored_or_deleted_then_that_one_is_named(flora: Any, exports: list[Any]) -> None:
-    restored = await flora.run("kv", "restore", "--guild", "1000", "--store", "notes")
-    deleted = await flora.run("kv", "delete-export", OLDER.backup_id, "--guild", "1000")
+    restored = await flora.run("kv", "restore", "--guild", "1000", "--store", "notes", "--yes")
+    deleted = await flora.run("kv", "delete-export", OLDER.backup_id, "--guild", "1000", "-y")
     unknown = await flora.run("kv", "restore", "nothing", "--guild", "1000")
+    unsure = await flora.run("kv", "restore", "--guild", "1000")
 
     assert restored.out.splitlines()[0] == "Restored notes: 2 keys"
     assert deleted.out == f"Deleted export {OLDER.backup_id}\n"
@@ -174,6 +175,7 @@ async def test_given_an_export_when_restored_or_deleted_then_that_one_is_named(f
     ]
     said = "error: guild 1000 has no export nothing; `flora kv exports --guild 1000` lists them\n"
     assert (unknown.code, unknown.err) == (1, said)
+    assert (unsure.code, unsure.err) == (2, "error: nobody can be asked here; add --yes\n")
 
 
 async def test_given_a_restore_over_quota_then_it_is_refused_clearly(flora: Any, exports: list[Any], api: Any) -> None:
@@ -186,7 +188,7 @@ async def test_given_a_restore_over_quota_then_it_is_refused_clearly(flora: Any,
 
     api.system.answers[KvCall] = refuse
 
-    done = await flora.run("kv", "restore", "--guild", "1000")
+    done = await flora.run("kv", "restore", "--guild", "1000", "--yes")
 
     assert done.code == 1
     assert done.err.splitlines()[-1] == "error: Bad request: kv guild storage quota exceeded"
