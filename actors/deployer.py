@@ -14,10 +14,10 @@ from typing import Any
 from flora.actors.audit_pruning import keep_pruned
 from flora.actors.audit_trail import AuditTrail
 from flora.actors.base import DEFERRED, FloraActor
-from flora.actors.compile_cache import Script
 from flora.actors.cron_book import CronBook
 from flora.actors.deploy_service import DeployService
 from flora.actors.peer_calls import PeerCalls
+from flora.actors.peer_host import NO_ID, PeerHost
 from flora.actors.placement_book import Noted, PlacementBook
 from flora.actors.restore import Outcome
 from flora.actors.secret_service import SecretService
@@ -27,8 +27,6 @@ from flora.messages.base import Address, Ok, Request
 from flora.messages.cron import AdoptCronJobs, CronRun, NoteCronRuns
 from flora.messages.deployment import (
     BringUpGuilds,
-    Compile,
-    Compiled,
     Deploy,
     GetDeployment,
     GetRevision,
@@ -36,17 +34,14 @@ from flora.messages.deployment import (
     ListRevisions,
     ListRunning,
     ListWantedGuilds,
-    LoadGuild,
     ReloadGuilds,
     RestoreDeployments,
     RollBack,
-    ScriptStored,
     Undeploy,
-    UnloadGuild,
 )
-from flora.messages.errors import BugError, ConfigError, FloraError, TimedOut
+from flora.messages.errors import BugError, ConfigError, FloraError
 from flora.messages.gateway import GuildJoined, GuildLeft, GuildsPresent
-from flora.messages.ids import GuildId, ReqId
+from flora.messages.ids import GuildId
 from flora.messages.kv import NoteKvStores
 from flora.messages.lifecycle import Drain, Peers, Start
 from flora.messages.placement import NotePlacement, ReadPlacements
@@ -67,81 +62,12 @@ from flora.storage.secret_cipher import KeyRing
 
 log = logging.getLogger(__name__)
 
-COMPILE_LIMIT_S = 60.0  # the compiler has limits of its own; this one covers a line of large projects before ours
-UNLOAD_LIMIT_S = 30.0
 LOAD_MARGIN_S = 30.0
 CLOSE_LIMIT_S = 1.0
 PROGRESS_EVERY_S = 0.25
-ROUTERS_ASKED = 3
 GIVE_SECRETS_LIMIT_S = 15.0  # the router's own is shorter
 ROUTER_KNOWS_LIMIT_S = 8.0  # one that is recovering itself takes up to 5 s
 DRAIN_SHARE = 0.9  # of the time given: the rest is for closing and for the reply
-
-NO_ID = ReqId("")  # the bridge gives every request its own
-
-
-class PeerHost:
-    """`ScriptHost` on the compiler and the router. Lives on the loop."""
-
-    def __init__(
-        self,
-        compiler: PeerCalls,
-        router: PeerCalls,
-        placements: PlacementBook,
-        secrets: SecretService,
-        load_limit_s: float,
-    ) -> None:
-        self._compiler = compiler
-        self._router = router
-        self._placements = placements
-        self._secrets = secrets
-        self._load_limit_s = load_limit_s
-
-    async def compile(self, guild_id: GuildId, script: Script) -> Compiled:
-        request = Compile(
-            req_id=NO_ID,
-            guild_id=guild_id,
-            entry=script.entry,
-            files=script.files,
-            bundle=script.bundle,
-            source_map=script.source_map,
-        )
-        compiled: Compiled = await self._compiler.ask(request, COMPILE_LIMIT_S)
-        return compiled
-
-    async def load(self, guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
-        loaded_with = await self._secrets.for_load(guild_id)
-        request = LoadGuild(
-            req_id=NO_ID,
-            guild_id=guild_id,
-            script=compiled.script,
-            source_map=compiled.source_map,
-            restore=restore,
-            placement=self._placements.of(guild_id),
-            secrets=loaded_with.secrets,
-        )
-        try:
-            await self._ask_any_router(request, self._load_limit_s)
-        finally:
-            self._secrets.loaded(guild_id, loaded_with)
-
-    def stored(self, guild_id: GuildId) -> None:
-        self._router.tell(ScriptStored(guild_id=guild_id))
-
-    async def unload(self, guild_id: GuildId) -> None:
-        await self._ask_any_router(UnloadGuild(req_id=NO_ID, guild_id=guild_id), UNLOAD_LIMIT_S)
-
-    async def _ask_any_router(self, request: Request, limit_s: float) -> None:
-        """The next router is asked when one is killed meanwhile. Workers give up what the dead one had them load: the last load wins."""
-        for _ in range(ROUTERS_ASKED - 1):
-            try:
-                await self._router.ask(request, limit_s)
-            except TimedOut as exc:
-                if "peer" not in exc.details:
-                    raise
-            else:
-                return
-        await self._router.ask(request, limit_s)
 
 
 class Deployer(FloraActor):
