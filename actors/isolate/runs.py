@@ -75,7 +75,9 @@ class Runs:
     def note_started(self, last_started: int, at_s: float) -> None:
         """The recorder says that events up to this one have started; `at_s`: when the round trip began."""
         for seq in self._handed:
-            if not self._has_started(seq, last_started):
+            if (
+                seq > last_started if seq > 0 else -seq > self.job_runs_started
+            ):  # as `_has_started`; this is asked all the time
                 break
             self._started.setdefault(seq, at_s)
 

@@ -23,6 +23,7 @@ FINE = r"^fine$"
 SETTINGS = {
     "RUNTIME_MAX_WORKERS": "1",
     "RUNTIME_DISPATCH_TIMEOUT_SECS": "1",
+    "RUNTIME_CRON_TIMEOUT_SECS": "1",
     "RUNTIME_LOAD_TIMEOUT_SECS": "1",
     "RUNTIME_MAX_HEAP_MB": "32",
 }
@@ -42,9 +43,8 @@ class Attack:
 
     guest: str
     told: str
-    by: str = (
-        "event"  # it gets "go"; "load": it is deployed; "redeploy": it gets "go", and a moment later another script
-    )
+    # "event": it gets "go"; "load": it is deployed; "redeploy": it gets "go", and a moment later another script; "cron": its job is run
+    by: str = "event"
     times: int = 1
     for_s: float = 1.2
     quick: bool = False  # over in a moment, or only waits: several are set off at once
@@ -68,6 +68,7 @@ ATTACKS = [
     Attack("spins_after_await", TIMED_OUT),
     Attack("spins_in_microtasks", TIMED_OUT),
     Attack("spins_in_a_timer", TIMED_OUT),
+    Attack("spins_in_cron", "cron timed out", by="cron"),
     Attack("replaces_dispatch_by_a_loop", TIMED_OUT),
     Attack("loops_in_to_json", TIMED_OUT),
     Attack("loops_in_to_json_when_logged", TIMED_OUT),
@@ -193,6 +194,9 @@ def run_attack(attack, guild, refused) -> str:
         assert re.search(attack.told, caught.value.message), caught.value.message
         return "" if attack.aborts else str(line_after(guild, "0", attack.told))
     guild.deploy(script)
+    if attack.by == "cron":
+        assert guild.flora.api("POST", f"/cron/{guild.id}/spin/run")["outcome"] == "timed_out"
+        return str(line_after(guild, "0", attack.told))
     asked = guild.say("go")
     if attack.times > 1:
         many = {"channels": [guild.channel_id], "count": attack.times, "content": "go", "rate": MANY_PER_S}

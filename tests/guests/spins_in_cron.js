@@ -1,3 +1,3 @@
 // Its cron job never gives control back.
-cron('spin', '* * * * *', async () => { while (true) {} })
+cron('spin', '@yearly', async () => { while (true) {} })
 on('messageCreate', async () => { console.log('fine') })

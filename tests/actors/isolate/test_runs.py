@@ -51,3 +51,31 @@ def test_given_waiting_events_when_taken_then_none_is_left() -> None:
 
     assert [event[0] for event in runs.take_waiting()] == [1, 2]
     assert runs.waiting == 0
+
+
+def test_given_runs_of_jobs_between_events_when_the_isolate_dies_then_what_had_started_is_known_of_both_kinds():
+    runs = Runs()
+    runs.add([(10, "messageCreate", "{}")])
+    runs.add_job("a", "{}")
+    runs.add([(11, "messageCreate", "{}")])
+    runs.add_job("b", "{}")
+    handed = [(seq, name) for seq, name, _ in runs.hand_over()]
+
+    runs.job_runs_started = 1
+    runs.note_started(10, 1.0)
+    lost = runs.isolate_died(10)
+
+    assert handed == [(10, "messageCreate"), (-1, "__cron:a"), (11, "messageCreate"), (-2, "__cron:b")]
+    assert [seq for seq, _, _ in lost] == [10, -1]
+    assert [seq for seq, _, _ in runs.hand_over()] == [11, -2]
+
+
+def test_given_a_run_of_a_job_that_started_when_time_passes_then_its_own_limit_counts():
+    runs = Runs()
+    runs.add_job("a", "{}")
+    runs.hand_over()
+    runs.job_runs_started = 1
+    runs.note_started(0, 100.0)
+
+    assert runs.overdue(104.0, limit_s_of) == []
+    assert runs.overdue(105.5, limit_s_of) == [-1]
