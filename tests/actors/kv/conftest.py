@@ -21,7 +21,7 @@ from flora.messages.gateway import RestFrame
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.kv import KvCall, KvOperation, NoteKvStores
 from flora.messages.lifecycle import Peers, Start
-from flora.messages.settings import KvSettings, RuntimeSettings, Settings
+from flora.messages.settings import DatabaseSettings, KvSettings, RuntimeSettings, Settings
 from flora.storage.kv import KvFiles, KvLimits
 
 T = TypeVar("T")
@@ -144,10 +144,16 @@ def kv_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
     made: list[KvWorker] = []
 
-    def make(kv: dict[str, Any] | None = None, **runtime: Any) -> KvWorker:
-        settings = {"dispatch_timeout_s": 2.0, "load_timeout_s": 20.0, "max_workers": 64} | runtime
+    def make(kv: dict[str, Any] | None = None, database_url: str | None = None, **runtime: Any) -> KvWorker:
+        limits = {"dispatch_timeout_s": 2.0, "load_timeout_s": 20.0, "max_workers": 64} | runtime
+        settings = Settings(
+            data_dir=tmp_path,
+            runtime=RuntimeSettings(**limits),
+            kv=KvSettings(**(kv or {})),
+            database=DatabaseSettings(url=database_url),
+        )
         made.append(KvWorker())
-        made[-1].begin(Settings(data_dir=tmp_path, runtime=RuntimeSettings(**settings), kv=KvSettings(**(kv or {}))))
+        made[-1].begin(settings)
         return made[-1]
 
     yield make

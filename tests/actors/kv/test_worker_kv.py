@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,9 @@ from flora.messages.kv import (
     KvValue,
     ReleaseKv,
 )
+from flora.messages.settings import KvBackendKind
 from flora.storage.kv import KvFiles
+from flora.storage.postgres.kv_connection import KvConnection
 
 if TYPE_CHECKING:
     from conftest import KvWorker
@@ -422,3 +425,45 @@ def test_given_a_script_that_never_stops_asking_when_its_budget_is_used_up_then_
     assert session._meters.usage(0.0)["throttled"] == 1
     before = worker.counters.kv_batches
     worker.until(lambda: worker.counters.kv_batches > before)
+
+
+def test_given_stores_in_postgres_when_used_then_no_call_waits_on_the_workers_thread_and_order_is_kept(
+    kv_worker: MakeWorker, tables_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[str] = set()
+    fetch_one = KvConnection.fetch_one
+
+    def noted(self: KvConnection, query: str, params: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return fetch_one(self, query, params)
+
+    monkeypatch.setattr(KvConnection, "fetch_one", noted)
+    worker = kv_worker({"backend": KvBackendKind.POSTGRES}, database_url=tables_url)
+    worker.load(
+        handler(
+            "return [await kv.increment('n'), await kv.setIf('first', text, { absent: true }), await kv.get('first')]"
+        )
+    )
+
+    worker.dispatch("a", "b", "c")
+
+    assert worker.hears(3) == [[1, True, "a"], [2, False, "a"], [3, False, "a"]]
+    reply = worker.call(KvListStores())
+    assert isinstance(reply, Ok)
+    assert [info.name for info in reply.value] == ["default"]
+    assert worker.notes() == []
+    assert threads
+    assert all(name.startswith("kv") for name in threads)
+    worker.unload()
+    worker.until(lambda: GUILD not in worker._kv._lanes)
+
+
+def test_given_a_postgres_that_is_away_when_asked_then_the_script_is_told_to_try_again(kv_worker: MakeWorker) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/none"
+    worker = kv_worker({"backend": KvBackendKind.POSTGRES}, database_url=away)
+    worker.load(handler("return kv.get('k')"))
+
+    worker.dispatch("go")
+
+    name, _, code = worker.hears()[0]
+    assert (name, code) == ("Error", Unavailable.code)
