@@ -460,4 +460,4 @@ class KvGuild(Protocol):
         """
 
     def close(self) -> None:
-        """Makes everything durable and gives the stores free for another owner. Twice is fine."""
+        """Gives the stores free for another owner; what was written becomes durable as it would have without. Twice is fine."""

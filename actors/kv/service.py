@@ -27,6 +27,7 @@ from flora.storage.ports import KvGuild
 log = logging.getLogger("flora.kv")
 
 IDLE_S = 30.0  # so long a guild's stores stay open after the last call, where no script of it runs here
+END_LIMIT_S = 2.0  # for a disk or server that does not answer when the worker ends
 ROUND_TRIP_US = (
     60  # of the worker's processor time that a batch costs beside its operations: two messages and V8's answer
 )
@@ -144,16 +145,16 @@ class KvService:
     def end(self) -> None:
         """The worker ends: everything is closed and made durable. Waits for the disk."""
         self._is_ending = True
-        if self._pool is not None:
-            for lane in tuple(self._lanes.values()):
-                if lane.guild is not None:
-                    self._pool.submit(lane.guild.close)
-            self._pool.submit(self._backend.close)
-            self._pool.shutdown(wait=True, cancel_futures=False)
+        guilds = [lane.guild for lane in self._lanes.values() if lane.guild is not None]
+        if self._pool is None or not self.is_threaded:
+            for guild in guilds:
+                self._close_quietly(guild)
+            self._backend.close()
             return
-        for lane in self._lanes.values():
-            self._close_quietly(lane.guild)
-        self._backend.close()
+        closing = [self._pool.submit(self._close_quietly, guild) for guild in guilds]
+        closing.append(self._pool.submit(self._backend.close))
+        concurrent.futures.wait(closing, END_LIMIT_S)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     # What exports need
 
@@ -221,9 +222,8 @@ class KvService:
         self.post(then, result)
 
     @staticmethod
-    def _close_quietly(guild: KvGuild | None) -> None:
+    def _close_quietly(guild: KvGuild) -> None:
         try:
-            if guild is not None:
-                guild.close()
+            guild.close()
         except FloraError as exc:
             log.error("stores were not closed well: %s", exc, extra={"action": "kv_close_failed"})

@@ -182,14 +182,19 @@ class DataFile:
             raise StorageError(self._failure) from exc
 
     def close(self) -> None:
-        """Brings everything to the disk and closes the file."""
+        """Closes the file. What was written is on the disk then, or the helper thread brings it there within its interval."""
         self._commits.forget(self)
+        target = self._target
         self._retire_target()
         if self._database is None:
             return
         try:
-            if self._failure is None:
+            if self._failure is not None:
+                return
+            if target is None:
                 self.sync()
+            else:
+                target.check()  # waiting for the disk here would keep the owner's thread from its other stores
         finally:
             os.close(self._database.fileno)
             self._database = None

@@ -77,7 +77,7 @@ class Syncer:
         return SyncTarget(fileno, self)
 
     def retire(self, target: SyncTarget) -> None:
-        """The target is needed no more; whether it is synced once again is open."""
+        """The target is needed no more. What was written to it is still synced."""
         with self._changed:
             if self._thread is not None:
                 self._retired.append(target)
