@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flora.scripts.cli.api_calls import quoted
 from flora.scripts.cli.arguments import Args, Parser, required
-from flora.scripts.cli.kv import quoted
 from flora.scripts.cli.output import Progress, duration, local_time, print_json, safe
 
 HEADER = ("JOB", "SCHEDULE", "NEXT", "LAST", "OUTCOME", "TOOK", "RUNS", "FAILED", "SKIPPED", "MISSED")

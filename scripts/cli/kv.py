@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flora.scripts.cli import kv_exports
+from flora.scripts.cli.api_calls import connected, quoted, tell
 from flora.scripts.cli.arguments import Args, Parser, confirm, required
 from flora.scripts.cli.errors import UsageError
 from flora.scripts.cli.output import local_time, note, plural, print_json, safe, size
-
-if TYPE_CHECKING:
-    from flora.scripts.cli.connection import ApiClient
 
 
 def add_to(parser: Parser) -> None:
@@ -71,7 +69,7 @@ def _add_store(command: Parser) -> None:
 def list_stores(args: Args) -> int:
     """One line per store."""
     guild = required(args, "guild", "guild")
-    found = _connect(args).get_json("/kv/stores", {"guild_id": guild})
+    found = connected(args).get_json("/kv/stores", {"guild_id": guild})
     if args.json:
         print_json(found)
         return 0
@@ -85,31 +83,31 @@ def list_stores(args: Args) -> int:
 def create_store(args: Args) -> int:
     """Fails when there is one of this name."""
     guild, name = required(args, "guild", "guild"), _name(args)
-    made = _connect(args).post_json("/kv/stores", {"guild_id": guild, "store_name": name})
-    return _tell(args, made, f"Created store {safe(name)}")
+    made = connected(args).post_json("/kv/stores", {"guild_id": guild, "store_name": name})
+    return tell(args, made, f"Created store {safe(name)}")
 
 
 def show_usage(args: Args) -> int:
     """Keys and bytes; bytes as the quotas count them."""
     guild, name = required(args, "guild", "guild"), _name(args)
-    found = _connect(args).get_json(f"/kv/stores/{quoted(guild)}/{quoted(name)}")
+    found = connected(args).get_json(f"/kv/stores/{quoted(guild)}/{quoted(name)}")
     usage = found["usage"]
-    return _tell(args, found, f"{plural(usage['keys'], 'key')}, {size(usage['stored_bytes'])}")
+    return tell(args, found, f"{plural(usage['keys'], 'key')}, {size(usage['stored_bytes'])}")
 
 
 def drop_store(args: Args) -> int:
     """Asks first at a terminal."""
     guild, name = required(args, "guild", "guild"), _name(args)
     confirm(f"Delete store {safe(name)} of guild {guild} with everything in it?", args, only_people=True)
-    _connect(args).delete(f"/kv/stores/{quoted(guild)}/{quoted(name)}")
-    return _tell(args, {"deleted": True}, f"Deleted store {safe(name)}")
+    connected(args).delete(f"/kv/stores/{quoted(guild)}/{quoted(name)}")
+    return tell(args, {"deleted": True}, f"Deleted store {safe(name)}")
 
 
 def list_keys(args: Args) -> int:
     """One line per key; where it goes on is told on stderr."""
     given = {"prefix": args.prefix, "limit": args.limit, "cursor": args.cursor}
     query = {name: str(value) for name, value in given.items() if value is not None}
-    client, path = _connect(args), _store_path(args)
+    client, path = connected(args), _store_path(args)
     page = client.get_json(path, query)
     if args.json:
         print_json(page)
@@ -126,7 +124,7 @@ def list_keys(args: Args) -> int:
 def get_key(args: Args) -> int:
     """The value as it is, for other programs; exit code 1 when there is none."""
     path = f"{_store_path(args)}/{quoted(args.key)}"
-    found = _connect(args).get_json(path)
+    found = connected(args).get_json(path)
     if args.json:
         print_json(found)
     elif found["value"] is not None:
@@ -147,28 +145,15 @@ def set_key(args: Args) -> int:
     if args.type == "json":
         _parsed(text, "VALUE")
     path = f"{_store_path(args)}/{quoted(key)}"
-    answer = _connect(args).put_json(path, {name: value for name, value in body.items() if value is not None})
-    return _tell(args, answer, f"Set {safe(key)}")
+    answer = connected(args).put_json(path, {name: value for name, value in body.items() if value is not None})
+    return tell(args, answer, f"Set {safe(key)}")
 
 
 def delete_key(args: Args) -> int:
     """A key that is not there is fine."""
     path = f"{_store_path(args)}/{quoted(args.key)}"
-    _connect(args).delete(path)
-    return _tell(args, {"deleted": True}, f"Deleted {safe(args.key)}")
-
-
-def quoted(text: str) -> str:
-    """A text as one segment of a path."""
-    from urllib.parse import quote
-
-    return quote(text, safe="")
-
-
-def _connect(args: Args) -> ApiClient:
-    from flora.scripts.cli.connection import connect
-
-    return connect(args)
+    connected(args).delete(path)
+    return tell(args, {"deleted": True}, f"Deleted {safe(args.key)}")
 
 
 def _store_path(args: Args) -> str:
@@ -201,11 +186,3 @@ def _shell_quoted(text: str) -> str:
     import shlex
 
     return shlex.quote(safe(text))
-
-
-def _tell(args: Args, answer: Any, text: str) -> int:
-    if args.json:
-        print_json(answer)
-    else:
-        print(text)
-    return 0

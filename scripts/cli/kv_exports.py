@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flora.scripts.cli.api_calls import connected, quoted, tell
 from flora.scripts.cli.arguments import Args, Parser, confirm, required
 from flora.scripts.cli.errors import CliError
 from flora.scripts.cli.output import Progress, local_time, plural, print_json, safe, size
@@ -46,7 +47,7 @@ def _add_export(command: Parser) -> None:
 def make_export(args: Args) -> int:
     """The id alone on stdout, for other programs."""
     guild = required(args, "guild", "guild")
-    client = _connect(args)
+    client = connected(args)
     with Progress(f"Exporting the key-value stores of guild {guild}") as progress:
         made = client.post_json(_path(guild), {}, limit_s=WORK_LIMIT_S)
     if args.json:
@@ -62,7 +63,7 @@ def make_export(args: Args) -> int:
 def list_exports(args: Args) -> int:
     """One line per export."""
     guild = required(args, "guild", "guild")
-    found = _connect(args).get_json(_path(guild))
+    found = connected(args).get_json(_path(guild))
     if args.json:
         print_json(found)
         return 0
@@ -77,9 +78,9 @@ def list_exports(args: Args) -> int:
 def download(args: Args) -> int:
     """The file appears under its name only when it is complete."""
     guild = required(args, "guild", "guild")
-    client = _connect(args)
+    client = connected(args)
     row = _chosen(client, guild, args.export_id)
-    path = f"{_path(guild)}/{_quoted(row['backup_id'])}"
+    path = f"{_path(guild)}/{quoted(row['backup_id'])}"
     if args.output == "-":
         client.save(path, sys.stdout.buffer)
         return 0
@@ -91,20 +92,20 @@ def download(args: Args) -> int:
         part.replace(target)
     finally:
         part.unlink(missing_ok=True)
-    return _tell(args, {"file": str(target), "size": written}, f"Saved {safe(str(target))} ({size(written)})")
+    return tell(args, {"file": str(target), "size": written}, f"Saved {safe(str(target))} ({size(written)})")
 
 
 def restore(args: Args) -> int:
     """Asks first at a terminal: what the stores have now is replaced."""
     guild = required(args, "guild", "guild")
-    client = _connect(args)
+    client = connected(args)
     row = _chosen(client, guild, args.export_id)
     names = [args.store] if args.store else [store["store_name"] for store in row["stores"]]
     moment = local_time(row["created_at"])
     confirm(f"Replace what is in {safe(', '.join(names))} by what was there on {moment}?", args)
     body = {"store_name": args.store} if args.store else {}
     with Progress(f"Restoring {safe(', '.join(names))} from {moment}") as progress:
-        answer = client.post_json(f"{_path(guild)}/{_quoted(row['backup_id'])}/restore", body, limit_s=WORK_LIMIT_S)
+        answer = client.post_json(f"{_path(guild)}/{quoted(row['backup_id'])}/restore", body, limit_s=WORK_LIMIT_S)
     if args.json:
         print_json(answer)
         return 0
@@ -118,8 +119,8 @@ def delete_export(args: Args) -> int:
     """Asks first at a terminal."""
     guild = required(args, "guild", "guild")
     confirm(f"Delete export {safe(args.export_id)}?", args)
-    _connect(args).delete(f"{_path(guild)}/{_quoted(args.export_id)}")
-    return _tell(args, {"deleted": True}, f"Deleted export {safe(args.export_id)}")
+    connected(args).delete(f"{_path(guild)}/{quoted(args.export_id)}")
+    return tell(args, {"deleted": True}, f"Deleted export {safe(args.export_id)}")
 
 
 def _chosen(client: ApiClient, guild: str, export_id: str | None) -> Mapping[str, Any]:
@@ -132,25 +133,5 @@ def _chosen(client: ApiClient, guild: str, export_id: str | None) -> Mapping[str
     return chosen
 
 
-def _connect(args: Args) -> ApiClient:
-    from flora.scripts.cli.connection import connect
-
-    return connect(args)
-
-
 def _path(guild: str) -> str:
-    return f"/kv/export/{_quoted(guild)}"
-
-
-def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text, safe="")
-
-
-def _tell(args: Args, answer: Any, text: str) -> int:
-    if args.json:
-        print_json(answer)
-    else:
-        print(text)
-    return 0
+    return f"/kv/export/{quoted(guild)}"

@@ -5,7 +5,7 @@
     as_operator    the same as the operator of this host
     user_config    cli.json                        output        tables, colours, progress
     project        flora.config.*, entry and root  sources       the files that make up a project
-    kv_exports     half of `flora kv`
+    kv_exports     half of `flora kv`              api_calls     what commands that call the API share
     ignore         .gitignore and .ignore          event_stream  server-sent events
     errors         what ends a command with a sentence instead of a stack trace
 

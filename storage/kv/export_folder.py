@@ -63,7 +63,7 @@ class ExportFolder:
                 shutil.rmtree(hidden, ignore_errors=True)
                 raise
             sync_folder(self.path)
-        self._prune()
+        self._prune(export)
         return export
 
     def all(self) -> tuple[KvExport, ...]:
@@ -131,8 +131,9 @@ class ExportFolder:
             sync_folder(hidden)
         return _export(backup_id, about, size)
 
-    def _prune(self) -> None:
-        for export in self.all()[self._kept :]:
+    def _prune(self, newest: KvExport) -> None:
+        """Whatever the times say: a clock may have gone back."""
+        for export in [export for export in self.all() if export != newest][self._kept - 1 :]:
             with suppress(NotFound):  # somebody else was faster
                 self.delete(export.backup_id)
 

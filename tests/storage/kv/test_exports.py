@@ -133,6 +133,18 @@ def test_given_more_exports_than_are_kept_then_the_oldest_goes(folder: ExportFol
     assert folder.all() == (made[2], made[1])
 
 
+def test_given_a_clock_that_went_back_when_more_are_made_than_are_kept_then_the_new_one_stays(
+    folder: ExportFolder,
+) -> None:
+    for hour in range(2):
+        folder.write(NOW + timedelta(hours=hour), contents({"a": {}}))
+
+    made = folder.write(NOW - timedelta(hours=1), contents({"a": {}}))
+
+    assert made in folder.all()
+    assert len(folder.all()) == 2
+
+
 def test_given_an_export_that_fails_in_the_middle_then_nothing_is_left_of_it(folder: ExportFolder) -> None:
     def fails() -> Iterator[Any]:
         yield info("a"), [("k", V)]
