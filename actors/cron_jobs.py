@@ -152,13 +152,21 @@ class CronJobs:
                 self._counters.cron_missed += 1
         return starting
 
+    def clock_was_set_back(self, now_s: float) -> None:
+        """Times that lie further ahead than need be are computed anew, or an hourly job would wait for a day."""
+        for guild_id, guild in self._guilds.items():
+            for job in guild.jobs.values():
+                job.due_s = job.schedule.next_after(now_s)
+                self._queue(guild_id, job)
+
     def _advance(self, guild_id: str, job: Job, due_s: int, now_s: float) -> int:
         """Sets the next time, which lies after now. Returns how many between were passed over."""
-        job.due_s = job.schedule.next_after(now_s)
-        self._queue(guild_id, job)
         passed, at_s = 0, job.schedule.next_after(due_s)
-        while at_s is not None and at_s <= now_s and passed < MAX_MISSED_COUNTED:
-            passed, at_s = passed + 1, job.schedule.next_after(at_s)
+        while at_s is not None and at_s <= now_s:
+            passed += 1
+            at_s = job.schedule.next_after(at_s if passed < MAX_MISSED_COUNTED else now_s)
+        job.due_s = at_s
+        self._queue(guild_id, job)
         return passed
 
     def _queue(self, guild_id: str, job: Job) -> None:

@@ -32,19 +32,29 @@ class Schedule:
             minutes, hours = _listed(fields.minutes, 60), _listed(fields.hours, 24)
             self._times = croniter(f"{minutes} {hours} * * * {_listed(fields.seconds, 60)}", _ANY_DAY_S)
         self._first_time_s = self._time_of_day(0)
+        # The last answer, and from when on it holds. At a full minute hundreds of guilds ask the same.
+        self._known_from_s, self._known_s = 0, 0
 
     def next_after(self, now_s: float) -> int | None:
         """The first second that matches and is later than `now_s`; both in seconds since the epoch. None: there is none any more."""
         if self._first_time_s is None:
             return None
-        days, time_s = divmod(int(now_s // 1) + 1, DAY_S)
+        if self._known_from_s <= now_s < self._known_s:
+            return self._known_s
+        found_s = self._search(int(now_s // 1), self._first_time_s)
+        if found_s is not None:
+            self._known_from_s, self._known_s = int(now_s // 1), found_s
+        return found_s
+
+    def _search(self, now_s: int, first_time_s: int) -> int | None:
+        days, time_s = divmod(now_s + 1, DAY_S)
         day = date.fromordinal(_EPOCH_DAY + days)
         if day.year <= LAST_YEAR and self._matches(day):
             found_s = self._time_of_day(time_s)
             if found_s is not None:
                 return days * DAY_S + found_s
         following = self._day_after(day)
-        return None if following is None else (following.toordinal() - _EPOCH_DAY) * DAY_S + self._first_time_s
+        return None if following is None else (following.toordinal() - _EPOCH_DAY) * DAY_S + first_time_s
 
     def _time_of_day(self, from_s: int) -> int | None:
         if self._times is None:

@@ -317,6 +317,7 @@ class Worker(FloraActor):
         self.after(TICK_S, self._tick)
         self._watch.tick()
         self._kv.tick()
+        self._cron.look_at_clock()
 
     def receiveMsg_CronTick(self, msg: CronTick, sender: Address) -> None:
         """Something is due."""

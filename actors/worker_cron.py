@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 UNTOLD = -1
 NOTE_EVERY_S = 1.0
+CLOCK_STEP_S = 30.0  # less than that is waited for
 ADOPT_AGAIN_S = 5.0
 ADOPT_LIMIT_S = 30.0
 ADOPT_TRIES = 12  # a minute; then the deployer will have been away for so long that nobody expects a catch-up
@@ -60,6 +61,7 @@ class WorkerCron:
         self._clock = clock
         self._told_due_s: int | None = None  # Cron's idea of it; UNTOLD: it wants to hear
         self._may_have_moved = False  # the time of the next job
+        self._seen_s = 0.0  # what the clock said last
         self._notes: dict[tuple[str, str], CronRun] = {}
         self._note_timer = 0
         self._asked: dict[
@@ -114,6 +116,15 @@ class WorkerCron:
         self._told_due_s = UNTOLD  # it wants to hear when to come again, also if that has not changed
         self._may_have_moved = True
         self._begin(self.jobs.due(max(self._clock(), msg.now_us / 1e6)))
+
+    def look_at_clock(self) -> None:
+        """Once a second: somebody may have set it back. Set forward it makes jobs due, and Cron notices."""
+        now_s = self._clock()
+        if now_s < self._seen_s - CLOCK_STEP_S:
+            log.warning("the clock was set back by %.0f s", self._seen_s - now_s, extra={"action": "clock_set_back"})
+            self.jobs.clock_was_set_back(now_s)
+            self._may_have_moved = True
+        self._seen_s = now_s
 
     def ended(self, guild_id: str, key: int, rows: tuple[tuple[str, str, int], ...]) -> None:
         """Runs have come to their end: (name, outcome, elapsed_us)."""

@@ -205,6 +205,20 @@ def test_given_a_tick_that_comes_too_early_when_nothing_is_due_then_cron_hears_a
     assert worker.listed()[0]["runs"] == 0
 
 
+def test_given_a_clock_that_is_set_back_when_that_is_seen_then_jobs_do_not_wait_for_the_time_they_knew(make_worker):
+    worker = make_worker()
+    worker.now_s = NOON_S + 6 * 3600
+    worker.load("cron('a', '*/5 * * * *', () => {})")
+    worker._cron.look_at_clock()
+    before = worker.due_s()
+
+    worker.now_s = NOON_S + 1.0
+    worker._cron.look_at_clock()
+    worker.flush()
+
+    assert (before, worker.due_s()) == (6 * 3600 + 300, 300)
+
+
 @pytest.mark.scenario("T57")
 def test_given_a_job_that_waits_for_seconds_when_another_guild_gets_an_event_then_that_is_answered_at_once(make_worker):
     worker = make_worker(cron_timeout_s=30)
