@@ -197,7 +197,7 @@ class Bench:
         self.calls: list[tuple] = []
         self.fetches: list[tuple] = []
         self.fetches_taken = 0
-        self.logs: list[str] = []
+        self.log_rows: list[tuple[str, str, str]] = []  # (level, target, text)
         self.loaded: dict[int, IsolateLoaded] = {}
         self.closed: set[int] = set()
         self.handlers: tuple[str, ...] = ()
@@ -213,6 +213,11 @@ class Bench:
         self.wake_in_s: list[float] = []
         self.answer_calls = True
         self._due: list[tuple[IsolateSession, int]] = []
+
+    @property
+    def logs(self) -> list[str]:
+        """The texts."""
+        return [text for _, _, text in self.log_rows]
 
     def deploy(
         self, script: str | None, key: int = 1, guild_id: str = "55", placeholders: dict[str, str] | None = None
@@ -263,7 +268,7 @@ class Bench:
                 self.calls.extend(message.calls)
                 if self.answer_calls:
                     self._due.extend((session, call[0]) for call in message.calls)
-                self.logs.extend(text for _, _, text in message.logs)
+                self.log_rows.extend(message.logs)
                 self.handlers = message.handlers or self.handlers
                 self.jobs = self.jobs if message.jobs is None else message.jobs
                 self.jobs_done.extend((name, outcome) for name, outcome, _ in message.jobs_done)

@@ -51,6 +51,14 @@ def test_given_a_thousand_numbered_events_when_dispatched_then_the_script_sees_t
     assert set(b.done.values()) == {Outcome.OK}
 
 
+@pytest.mark.scenario("T68")
+def test_given_several_arguments_when_printed_then_they_are_one_line_with_objects_as_json(bench):
+    b = bench()
+    b.deploy("console.log('a', {b: 1}, 2)")
+
+    assert b.log_rows == [("info", "flora:js", 'a {"b":1} 2')]
+
+
 @pytest.mark.scenario("T13")
 def test_given_a_script_that_replaces_dispatch_when_events_come_then_they_reach_the_replacement(bench):
     b = bench()
