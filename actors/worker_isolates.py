@@ -100,7 +100,7 @@ class Isolates:
 
     def has(self, guild_id: str) -> bool:
         """Whether an isolate of the guild is here, in whatever state."""
-        return any(resident.guild_id == guild_id for resident in self.residents.values())
+        return guild_id in self.serving or any(each.guild_id == guild_id for each in self.residents.values())
 
     def run_job(self, key: int, run: RunJob) -> None:
         """Hands a run of a cron job over."""

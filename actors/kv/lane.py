@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from flora.actors.kv.jobs import Closing, Job
+from flora.actors.kv.jobs import Closing, Job, Upkeep
 from flora.messages.errors import BugError, Conflict, FloraError, MailboxFull, Unavailable
 from flora.messages.ids import GuildId
 from flora.storage.ports import KvGuild
@@ -191,7 +191,8 @@ class Lane:
     def _settle(self, job: Job, result: Any) -> None:
         if isinstance(job, Closing):
             self.guild = None
-        self.used_at_s = self._around.now_s()
+        if not isinstance(job, Upkeep):
+            self.used_at_s = self._around.now_s()
         self._around.worked(self)
         if isinstance(result, Exception):
             job.failed(_as_flora(result))

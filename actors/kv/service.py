@@ -131,12 +131,14 @@ class KvService:
 
     def tick(self) -> None:
         """Once a second."""
-        self._rounds.begin()
         now_s = self.now_s()
         for lane in tuple(self._lanes.values()):
-            is_needed = self._host.is_home(lane.guild_id) or self._exports.is_restoring(lane.guild_id)
-            if lane.is_idle and now_s - lane.used_at_s > IDLE_S and not is_needed:
+            if lane.is_idle and now_s - lane.used_at_s > IDLE_S and not self._is_needed(lane.guild_id):
                 self.release(lane.guild_id)
+        self._rounds.begin()
+
+    def _is_needed(self, guild_id: GuildId) -> bool:
+        return self._host.is_home(guild_id) or self._exports.is_restoring(guild_id)
 
     def note_figures(self) -> None:
         """Brings the counters of what is open up to date."""
@@ -201,9 +203,12 @@ class KvService:
         guild = lane.guild
         if guild is None or self._backend.has_index:
             self._noted.pop(lane.guild_id, None)
-        elif self._noted.get(lane.guild_id, 0 if not guild.stores() else -1) != guild.changes:
+        elif self._noted.get(lane.guild_id) != guild.changes:
+            is_first = lane.guild_id not in self._noted
             self._noted[lane.guild_id] = guild.changes
-            self._index.note(lane.guild_id, guild.stores())
+            stores = guild.stores()
+            if stores or not is_first:  # rows of a guild that never had files here are of another time: they stay
+                self._index.note(lane.guild_id, stores)
 
     def _lane(self, guild_id: GuildId) -> Lane:
         lane = self._lanes.get(guild_id)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from flora.actors.kv.service import IDLE_S
 from flora.messages.base import Failed, Ok
 from flora.messages.dispatch import Outcome
 from flora.messages.errors import Conflict, KvRateLimited, NotFound, Unavailable
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.service
 
-GUILD = GuildId("55")
+GUILD, OTHER = GuildId("55"), GuildId("66")
 MakeWorker = Callable[..., "KvWorker"]
 
 
@@ -340,6 +341,28 @@ def test_given_a_release_when_the_router_asks_for_it_then_it_is_answered_once_an
 
     assert isinstance(worker.until(lambda: worker.answer("release")), Ok)
     assert not taken_by(other_owner)
+
+
+@pytest.mark.parametrize("durability", ["interval", "always"])
+def test_given_a_guild_without_script_when_nobody_calls_for_a_while_then_its_stores_are_closed(
+    kv_worker: MakeWorker, other_owner: KvFiles, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    worker = kv_worker({"durability": durability})
+    worker.call(KvCreateStore(store="s"))
+    worker.load(handler("return kv.get('k')"), OTHER)
+    worker.dispatch("go", guild_id=OTHER)
+    worker.hears()
+    now_s = worker._kv.now_s()
+
+    worker._kv.tick()
+    worker.until(lambda: all(lane.is_idle for lane in worker._kv._lanes.values()))
+    assert taken_by(other_owner)
+    monkeypatch.setattr(worker._kv, "now_s", lambda: now_s + IDLE_S + 10)
+    worker._kv.tick()
+    worker.until(lambda: GUILD not in worker._kv._lanes)
+
+    assert not taken_by(other_owner)
+    assert taken_by(other_owner, OTHER)
 
 
 # Clients
