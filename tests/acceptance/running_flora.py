@@ -210,6 +210,10 @@ class RunningFlora:
     def stderr(self) -> str:
         return self.stderr_path.read_text(encoding="utf-8", errors="replace")
 
+    def logged(self) -> list[dict[str, Any]]:
+        """The process log, which is JSON where nobody reads it at a terminal; what the launcher tells people is not among it."""
+        return [json.loads(line) for line in self.stderr().splitlines() if line.startswith("{") and line.endswith("}")]
+
     def stderr_tail(self, lines: int = 40) -> str:
         return "\n".join(self.stderr().splitlines()[-lines:])
 
