@@ -9,6 +9,7 @@ day of week `5#2`, `5#L`, `5L` and, in front, `+`. Where both kinds of day are g
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -23,8 +24,17 @@ NICKNAMES: Final = {
     "@DAILY": "0 0 * * *",
     "@HOURLY": "0 * * * *",
 }
-_MONTHS: Final = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
-_WEEKDAYS: Final = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+_WORD: Final = re.compile(r"[^ \t\n\v\f\r]+")
+_MONTHS: Final = {
+    name: str(number)
+    for number, name in enumerate(
+        ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"], 1
+    )
+}
+# FRI-SUN is 5-7.
+_WEEKDAYS: Final = {"-SUN": "-7"} | {
+    name: str(number) for number, name in enumerate(["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"])
+}
 _ITEM: Final = re.compile(r"(?:\*|(?P<first>[0-9]+)(?:-(?P<last>[0-9]+))?)(?:/(?P<step>[0-9]+))?")
 _NEAR: Final = re.compile(r"([0-9]+)W")
 _NTH: Final = re.compile(r"(?P<days>.*?)(?:#(?P<nth>.*)|(?P<last>L))")
@@ -66,10 +76,11 @@ def parse(expression: str) -> CronFields:
     """
     if len(expression) > MAX_CHARS:
         raise CronError(f"Invalid pattern: Pattern is longer than {MAX_CHARS} characters.")
-    text = expression.strip()
-    if not text:
+    parts = _WORD.findall(expression.upper())
+    if not parts:
         raise CronError("CronPattern cannot be an empty string.")
-    parts = NICKNAMES.get(text.upper(), text).upper().split()
+    if len(parts) == 1:
+        parts = NICKNAMES.get(parts[0], parts[0]).split()
     if not 5 <= len(parts) <= 7:
         raise CronError("Invalid pattern: Pattern must have between 5 and 7 fields.")
     if len(parts) == 5:
@@ -77,14 +88,16 @@ def parse(expression: str) -> CronFields:
     if len(parts) == 6:
         parts.append("*")
     second, minute, hour, day, month, weekday, year = parts
+    seconds, minutes, hours = _plain(second, 0, 59), _plain(minute, 0, 59), _plain(hour, 0, 23)
     days, last_day, near_days = _days(day.replace("?", "*"))
+    months = _plain(_numbered(month, _MONTHS), 1, 12)
     both, weekday = weekday.startswith("+"), weekday.removeprefix("+").replace("?", "*")
-    weekdays, nth_weekdays, last_weekdays = _weekdays(_numbered_weekdays(weekday))
+    weekdays, nth_weekdays, last_weekdays = _weekdays(_numbered(weekday, _WEEKDAYS))
     return CronFields(
-        seconds=_plain(second, 0, 59),
-        minutes=_plain(minute, 0, 59),
-        hours=_plain(hour, 0, 23),
-        months=_plain(_numbered(month, _MONTHS, 1), 1, 12),
+        seconds=seconds,
+        minutes=minutes,
+        hours=hours,
+        months=months,
         years=_plain(year, 1, LAST_YEAR),
         days=days,
         last_day=last_day,
@@ -98,14 +111,8 @@ def parse(expression: str) -> CronFields:
     )
 
 
-def _numbered(text: str, names: tuple[str, ...], first: int) -> str:
-    for number, name in enumerate(names, first):
-        text = text.replace(name, str(number))
-    return text
-
-
-def _numbered_weekdays(text: str) -> str:
-    return _numbered(text.replace("-SUN", "-7"), _WEEKDAYS, 0)  # FRI-SUN is 5-7
+def _numbered(text: str, names: Mapping[str, str]) -> str:
+    return re.sub("|".join(names), lambda name: names[name[0]], text)
 
 
 def _plain(text: str, low: int, high: int) -> int:
@@ -139,12 +146,14 @@ def _weekdays(text: str) -> tuple[int, tuple[int, int, int, int, int], int]:
         special = _NTH.fullmatch(item)
         if special is None:
             every |= _sunday_is_0(_range(item, 0, 7))
-        elif special["last"] or special["nth"] == "L":
-            # As elsewhere: no Sunday by the number 7, no list of days without `#`, and a bare `L` is no day at all.
+        elif special["last"]:
+            # As elsewhere: no list of days without `#`, and a bare `L` is no day at all.
             days = special["days"]
-            if special["last"] and not (days == "" or days.isdigit()):
+            if days and not days.isdigit():
                 raise CronError("Component error: Invalid number.")
             last |= _range(days, 0, 7) & 0x7F if days else 0
+        elif special["nth"] == "L":
+            last |= _range(special["days"], 0, 7) & 0x7F  # and no Sunday by the number 7
         else:
             nth[_nth(special["nth"]) - 1] |= _sunday_is_0(_range(special["days"], 0, 7))
     return every, (nth[0], nth[1], nth[2], nth[3], nth[4]), last

@@ -20,11 +20,10 @@ class Problem:
     name: str
     text: str
     is_malformed: bool  # else its time is over, or never comes
-    was_refused: bool  # by the prelude: the script has had an error for it, and another job may have its name
 
 
 class DeclaredJobs:
-    """Every job of one isolate, in order. Number and names are seen to by the prelude; here it is what the expressions mean."""
+    """Every job of one isolate, in order. Number, names and form are seen to by the prelude; here it is what the expressions mean."""
 
     def __init__(self) -> None:
         self._specs: dict[str, CronJobSpec] = {}
@@ -42,17 +41,15 @@ class DeclaredJobs:
     def declare(self, rows: Iterable[list[Any]], now_s: float) -> list[Problem]:
         """Takes in what the prelude says, see `c` in sdk/PROTOCOL.md; returns what is wrong with it. now_s: since the epoch."""
         problems: list[Problem] = []
-        for name, expression, skip, catch_up, refused in rows:
+        for name, expression, skip, catch_up in rows:
             try:
                 due_s = schedule_of(expression).next_after(now_s)
             except CronError as exc:
                 why = f"invalid cron expression '{expression}': {exc}"
-                problems.append(Problem(name, why, is_malformed=True, was_refused=refused))
-                continue
-            if refused:
+                problems.append(Problem(name, why, is_malformed=True))
                 continue
             if due_s is None:
-                problems.append(Problem(name, NO_FUTURE, is_malformed=False, was_refused=False))
+                problems.append(Problem(name, NO_FUTURE, is_malformed=False))
                 continue
             self._specs[name] = CronJobSpec(name=name, expression=expression, skip_if_running=skip, catch_up=catch_up)
             self.changed = True

@@ -191,10 +191,9 @@ class Serving(ABC):
             if self._phase is Phase.LOADING and (problem.is_malformed or not self._was_there):
                 self._load_failed(LoadFailed.code, problem.text)
                 return False
-            if not problem.was_refused:
-                text = f"cron failed: {problem.text} (job '{problem.name}' will not run)"
-                self._meters.log("error", None, text, time.monotonic())
-                self._feed.control("uncron", problem.name)
+            text = f"cron failed: {problem.text} (job '{problem.name}' will not run)"
+            self._meters.log("error", None, text, time.monotonic())
+            self._feed.control("uncron", problem.name)
         return True
 
     def _take_ops(self, asked: list[Any], gone: list[int], now_s: float) -> None:

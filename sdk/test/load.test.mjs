@@ -113,7 +113,8 @@ test('GIVEN cron calls WHEN arguments are wrong THEN they throw as documented, i
     attempt('a', '* * * * *', () => {})
     attempt('c', '@daily', () => {}, { catchUp: 'always' })
     attempt('b', '@daily', () => {}, { catchUp: 'once' })
-    attempt('b', '@daily', () => {})`)
+    attempt('b', '@daily', () => {})
+    attempt('b', '61 * * * *', () => {})`)
   assert.deepEqual(messages(output), [
     'TypeError: cron name must be a non-empty string',
     'TypeError: cron expression must be a non-empty string',
@@ -123,21 +124,20 @@ test('GIVEN cron calls WHEN arguments are wrong THEN they throw as documented, i
     'TypeError: cron catchUp must be "once" or "none"',
     'ok',
     'Error: max cron jobs exceeded for this guild/runtime',
+    "Error: invalid cron expression '61 * * * *': Component error: Number out of bounds.",
   ])
   assert.deepEqual(output.c, [
-    ['a', '* * * * *', true, false, false],
-    ['a', '* * * * *', false, false, true],
-    ['b', '@daily', false, true, false],
-    ['b', '@daily', false, false, true],
+    ['a', '* * * * *', true, false],
+    ['b', '@daily', false, true],
   ])
   assert.deepEqual(output.h, [])
 })
 
 test('GIVEN a cron job that the host refuses WHEN it has said so THEN its handler is gone and its name is free', () => {
   const isolate = new Isolate()
-  isolate.loadAndExtract("cron('a', 'nonsense', () => console.log('first')); on('again', () => cron('a', '@daily', () => console.log('second')))")
+  isolate.loadAndExtract("cron('a', '0 0 30 2 *', () => console.log('first')); on('again', () => cron('a', '@daily', () => console.log('second')))")
   isolate.send({ c: [['uncron', 'a', 'unknown']] })
-  assert.deepEqual(isolate.event('again', {}).c, [['a', '@daily', false, false, false]])
+  assert.deepEqual(isolate.event('again', {}).c, [['a', '@daily', false, false]])
   assert.deepEqual(messages(isolate.event('__cron:a', {}, { cron: true })), ['second'])
 })
 

@@ -1,6 +1,7 @@
 /** Who listens to what: `on`, `cron`, and the dispatcher that calls handlers one after another. */
 import { log } from './console'
 import { Context, type Payload } from './context'
+import { cronProblem } from './cron_expression'
 import { putCron, putHandler } from './output'
 import {
   bareTable,
@@ -20,7 +21,7 @@ export type Handler = (ctx: unknown) => unknown
 
 const CRON_PREFIX = '__cron:'
 const MAX_CRON_NAME = 256
-const MAX_CRON_EXPRESSION = 1024
+const MAX_SHOWN = 200
 
 const NO_HANDLERS: readonly Handler[] = []
 
@@ -72,8 +73,8 @@ interface CronOptions {
 }
 
 /**
- * `cron(name, expression, handler, { skipIfRunning, catchUp })`. The handler is kept only when the job is. What the expression means
- * is the host's to say; it also hears of a job that is refused here, because a bad expression is the first thing to complain about.
+ * `cron(name, expression, handler, { skipIfRunning, catchUp })`. The handler is kept only when the job is. Whether it ever comes due
+ * is the host's to say.
  */
 export function cron(name: unknown, expression: unknown, handler: unknown, options?: unknown): void {
   if (typeof name !== 'string' || name === '') throw new TypeErrorCtor('cron name must be a non-empty string')
@@ -81,23 +82,17 @@ export function cron(name: unknown, expression: unknown, handler: unknown, optio
     throw new TypeErrorCtor('cron expression must be a non-empty string')
   if (typeof handler !== 'function') throw new TypeErrorCtor('cron handler must be a function')
   if (name.length > MAX_CRON_NAME) throw new ErrorCtor('cron name must not be longer than 256 characters')
-  if (expression.length > MAX_CRON_EXPRESSION)
-    throw new ErrorCtor(
-      "invalid cron expression '" + slice(expression, 0, 40) + "…': Invalid pattern: Pattern is longer than 1024 characters.",
-    )
+  const problem = cronProblem(expression)
+  if (problem !== null)
+    throw new ErrorCtor("invalid cron expression '" + slice(expression, 0, MAX_SHOWN) + "': " + problem)
   const given = typeof options === 'object' && options !== null ? (options as CronOptions) : null
   const skip = given !== null && given.skipIfRunning === true
   const catchUp = given === null ? undefined : given.catchUp
   if (catchUp !== undefined && catchUp !== 'once' && catchUp !== 'none')
     throw new TypeErrorCtor('cron catchUp must be "once" or "none"')
-  const refusal =
-    cronCount >= limits.maxCronJobs
-      ? 'max cron jobs exceeded for this guild/runtime'
-      : hasOwn(cronJobs, name)
-        ? "cron job with name '" + name + "' already exists"
-        : null
-  putCron(name, expression, skip, catchUp === 'once', refusal !== null)
-  if (refusal !== null) throw new ErrorCtor(refusal)
+  if (cronCount >= limits.maxCronJobs) throw new ErrorCtor('max cron jobs exceeded for this guild/runtime')
+  if (hasOwn(cronJobs, name)) throw new ErrorCtor("cron job with name '" + name + "' already exists")
+  putCron(name, expression, skip, catchUp === 'once')
   cronJobs[name] = true
   cronCount++
   add(CRON_PREFIX + name, handler as Handler)

@@ -66,15 +66,8 @@ export function putHandler(event: string): void {
   handlers = handlers === '' ? entry : handlers + ',' + entry
 }
 
-export function putCron(
-  name: string,
-  expression: string,
-  skipIfRunning: boolean,
-  catchUp: boolean,
-  refused: boolean,
-): void {
-  const entry =
-    '[' + jsonStringify(name) + ',' + jsonStringify(expression) + ',' + skipIfRunning + ',' + catchUp + ',' + refused + ']'
+export function putCron(name: string, expression: string, skipIfRunning: boolean, catchUp: boolean): void {
+  const entry = '[' + jsonStringify(name) + ',' + jsonStringify(expression) + ',' + skipIfRunning + ',' + catchUp + ']'
   crons = crons === '' ? entry : crons + ',' + entry
 }
 

@@ -68,6 +68,7 @@ export const setForEach = uncurryThis(Set.prototype.forEach) as (
 export const startsWith = uncurryThis(String.prototype.startsWith) as (text: string, start: string) => boolean
 export const indexOf = uncurryThis(String.prototype.indexOf) as (text: string, part: string) => number
 export const slice = uncurryThis(String.prototype.slice) as (text: string, from: number, to?: number) => string
+export const toUpperCase = uncurryThis(String.prototype.toUpperCase) as (text: string) => string
 export const repeat = uncurryThis(String.prototype.repeat) as (text: string, count: number) => string
 export const symbolToString = uncurryThis(Symbol.prototype.toString) as (symbol: symbol) => string
 export const bigintToString = uncurryThis(BigInt.prototype.toString) as (value: bigint) => string

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import orjson
 import pytest
 
+from flora.actors.cron_dialect import CronError, parse
+from flora.actors.isolate.declared_jobs import NO_FUTURE
 from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.isolate.session import IsolateSession
 from flora.messages.dispatch import Outcome
@@ -95,29 +99,109 @@ def test_given_an_error_that_the_script_caught_when_it_loads_then_the_jobs_that_
     assert b.logs == ["cron job with name 'a' already exists"]
 
 
-def test_given_a_bad_expression_while_the_script_serves_when_it_is_seen_then_the_author_is_told_and_the_name_is_free(
-    bench,
-):
+def test_given_a_bad_expression_when_it_is_declared_then_that_line_throws_and_the_name_stays_free(bench):
     b = bench()
-    b.deploy("""
-        cron('kept', '@daily', () => console.log('kept'))
-        const add = (name, when) => { try { cron(name, when, () => console.log('ran')) } catch (e) { console.log(e.message) } }
-        on('messageCreate', (c) => add(...c.msg.content.split('|')))
+
+    loaded = b.deploy("""
+        try { cron('a', 'nonsense', () => {}) } catch (e) { console.log(e.message) }
+        cron('a', '@hourly', () => {})
     """)
 
-    b.send(1, "new|nonsense", "kept|nonsense")
-    b.until(lambda: len(b.logs) == 2)
-    b.send(3, "new|@hourly")
-    b.until(lambda: len(b.jobs) == 2)
-    run(b, "new")
-    run(b, "kept")
-    b.until(lambda: len(b.jobs_done) == 2)
+    assert loaded.error is None
+    assert [(job.name, job.expression) for job in b.jobs] == [("a", "@hourly")]
+    assert b.logs == ["invalid cron expression 'nonsense': Invalid pattern: Pattern must have between 5 and 7 fields."]
 
-    reason = "Invalid pattern: Pattern must have between 5 and 7 fields."
-    assert f"cron failed: invalid cron expression 'nonsense': {reason} (job 'new' will not run)" in b.logs
-    assert "cron job with name 'kept' already exists" in b.logs
-    assert b.logs[-2:] == ["ran", "kept"]
-    assert [(job.name, job.expression) for job in b.jobs] == [("kept", "@daily"), ("new", "@hourly")]
+
+def test_given_a_job_that_never_comes_due_while_the_script_serves_then_the_author_is_told_and_the_name_is_free(bench):
+    b = bench()
+    b.deploy("on('messageCreate', (c) => cron('new', c.msg.content, () => console.log('ran')))")
+
+    b.send(1, "0 0 30 2 *")
+    b.until(lambda: b.logs)
+    b.send(2, "@hourly")
+    b.until(lambda: b.jobs)
+    run(b, "new")
+    b.until(lambda: b.jobs_done)
+
+    assert b.logs == [
+        f"cron failed: {NO_FUTURE} (job 'new' will not run)",
+        "ran",
+    ]
+    assert [(job.name, job.expression) for job in b.jobs] == [("new", "@hourly")]
+
+
+PIECES = [
+    *("*", "*", "*", "0", "1", "5", "7", "8", "12", "31", "59", "60", "24", "13", "5000", "007"),
+    *(
+        ",",
+        "-",
+        "/",
+        "?",
+        "+",
+        "#",
+        "L",
+        "W",
+        "#L",
+        "MON",
+        "sun",
+        "-SUN",
+        "JAN",
+        "dec",
+        "@daily",
+        "R",
+        "\u00df",
+        "x",
+        "",
+    ),
+]
+
+
+def some_expressions(count: int) -> list[str]:
+    """Mostly wrong, often nearly right."""
+    rng = random.Random(20260601)
+    found = [
+        "@DAILY",
+        "@midnight",
+        " ",
+        "\t* *\n* * *",
+        "1-2-3 * * * *",
+        "1/2/3 * * * *",
+        "0 0 * * #L",
+        "0 0 * * 1L#2",
+        "0 0 LW * *",
+    ]
+    while len(found) < count:
+        fields = ["".join(rng.choices(PIECES, k=rng.randint(1, 3))) for _ in range(rng.choice([4, 5, 5, 6, 6, 7, 8]))]
+        for place in range(len(fields)):
+            if rng.random() < 0.85:
+                fields[place] = rng.choice(["*", "*/5", "1", "2-5", "1,3", ",7,", "5-1", "1-5/2"])
+        found.append(" ".join(fields))
+    return found
+
+
+def test_given_many_expressions_when_the_prelude_and_the_host_read_them_then_they_agree_also_on_what_is_wrong(bench):
+    b = bench(max_cron_jobs=10_000, log_lines_per_second=0, load_timeout_s=10)
+    expressions = some_expressions(900)
+
+    b.deploy(f"""
+        let n = 0
+        for (const expression of {orjson.dumps(expressions).decode()}) {{
+          try {{ cron('job ' + n++, expression, () => {{}}); console.log('fine') }} catch (e) {{ console.log(e.message) }}
+        }}
+        throw new Error('this is enough')
+    """)
+
+    verdicts = [_verdict(expression) for expression in expressions]
+    assert b.logs[:900] == verdicts
+    assert 100 < verdicts.count("fine") < 800
+
+
+def _verdict(expression: str) -> str:
+    try:
+        parse(expression)
+    except CronError as exc:
+        return f"invalid cron expression '{expression}': {exc}"
+    return "fine"
 
 
 @pytest.mark.scenario("T65")
