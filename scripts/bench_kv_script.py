@@ -104,7 +104,8 @@ class LoneWorker(Worker):
         while not condition():
             if time.monotonic() > deadline_s:
                 raise TimeoutError("the worker does not answer")
-            readable = select.select([self._host.fileno(), self.bridge.fd], [], [], 0.01)[0]
+            next_s = min((at_s for at_s, _ in self._later), default=deadline_s) - time.monotonic()
+            readable = select.select([self._host.fileno(), self.bridge.fd], [], [], max(0.0, next_s))[0]
             if readable:
                 self.receiveMessage(WatchMessage(readable), None)
             now_s = time.monotonic()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -38,26 +41,43 @@ class ScriptBatch:
     def __init__(self, key: int, ops: Sequence[ScriptOp], answer: Callable[[int, Sequence[Answer]], None]) -> None:
         """key: of the isolate, for `answer` and `cancel`."""
         self.key = key
-        self.ops = list(ops)
+        self.worked_s = 0.0  # what it took, without waiting
+        self._todo = deque(ops)
+        self._answers: list[Answer] = []
         self._answer = answer
 
     def stores(self, guild: KvGuild) -> Iterable[str]:
-        return {script_ops.store_of(op) for op in self.ops}
+        return {script_ops.store_of(op) for op in self._todo}
+
+    def run_for(self, guild: KvGuild, budget_s: float) -> bool:
+        """Goes on for about so long; whether it has come to its end."""
+        begun_s = time.perf_counter()
+        until_s = begun_s + budget_s
+        try:
+            with guild.batch():
+                while self._todo:
+                    self._answers.append(script_ops.answer(guild, self._todo.popleft()))
+                    if time.perf_counter() >= until_s:
+                        break
+        finally:
+            self.worked_s += time.perf_counter() - begun_s
+        return not self._todo
 
     def run(self, guild: KvGuild) -> list[Answer]:
-        with guild.batch():
-            return [script_ops.answer(guild, op) for op in self.ops]
+        self.run_for(guild, math.inf)
+        return self._answers
 
     def done(self, result: list[Answer]) -> None:
         if result:
             self._answer(self.key, result)
 
     def failed(self, error: FloraError) -> None:
-        self.done([script_ops.refused(op[0], error) for op in self.ops])
+        ids = [answer[0] for answer in self._answers] + [op[0] for op in self._todo]
+        self.done([script_ops.refused(op_id, error) for op_id in ids])
 
     def cancel(self, op_ids: set[int]) -> None:
         """The script does not wait for these any more: they are not to happen, unless they have."""
-        self.ops = [op for op in self.ops if op[0] not in op_ids]
+        self._todo = deque(op for op in self._todo if op[0] not in op_ids)
 
 
 class ClientCall:

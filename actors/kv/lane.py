@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from flora.actors.kv.jobs import Closing, Job, Upkeep
+from flora.actors.kv.jobs import Closing, Job, ScriptBatch, Upkeep
 from flora.messages.errors import BugError, Conflict, FloraError, MailboxFull, Unavailable
 from flora.messages.ids import GuildId
 from flora.storage.ports import KvGuild
@@ -15,6 +15,7 @@ from flora.storage.ports import KvGuild
 log = logging.getLogger("flora.kv")
 
 MAX_WAITING = 2_000
+SLICE_S = 0.002  # so long other guilds wait for a batch that takes longer; most take a tenth of it
 OPEN_AGAIN_S = 0.02  # a previous owner needs some milliseconds to close
 OPEN_AGAIN_CAP_S = 0.25
 OPEN_LIMIT_S = 10.0  # then whoever waits is told
@@ -33,6 +34,9 @@ class Around(Protocol):
 
     def after(self, delay_s: float, function: Callable[[], None]) -> object:
         """Calls a function on the worker's thread after a delay."""
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Calls a function on the worker's thread after what waits for it now."""
 
     def now_s(self) -> float:
         """Seconds that never go back."""
@@ -92,13 +96,21 @@ class Lane:
             guild = self.guild
             assert guild is not None
             job = self._jobs[0]
-            if not self._around.is_threaded and self._warm(guild, job):
+            if not self._around.is_threaded and (self._warm(guild, job) or self._is_only_begun(guild, job)):
                 return
             self._jobs.popleft()
             if self._around.is_threaded:
                 self._run_beside(job, guild)
             else:
                 self._settle(job, _attempt(job, guild))
+
+    def _is_only_begun(self, guild: KvGuild, job: Job) -> bool:
+        """Does the first or next part of a large batch; True: there is more to do, after what waits for the worker meanwhile."""
+        if not isinstance(job, ScriptBatch) or job.run_for(guild, SLICE_S):
+            return False
+        self._is_busy = True
+        self._around.soon(self._try_again)
+        return True
 
     def _run_beside(self, job: Job, guild: KvGuild) -> None:
         self._is_busy = True

@@ -80,9 +80,8 @@ class KvService:
         begun_s = time.perf_counter()
 
         def answer(key: int, answers: Sequence[Answer]) -> None:
-            lasted_us = int((time.perf_counter() - begun_s) * 1e6)
-            self._tally.answered(ops, answers, lasted_us)
-            self._host.answer_ops(key, answers, ROUND_TRIP_US + (0 if self.is_threaded else lasted_us))
+            self._tally.answered(ops, answers, int((time.perf_counter() - begun_s) * 1e6))
+            self._host.answer_ops(key, answers, ROUND_TRIP_US + int(batch.worked_s * 1e6) * (not self.is_threaded))
 
         batch = ScriptBatch(key, ops, answer)
         if not guild_id or self._is_ending:
@@ -182,6 +181,12 @@ class KvService:
     def after(self, delay_s: float, function: Callable[[], None]) -> object:
         """Calls a function after a delay."""
         return self._host.after(delay_s, function)
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Calls a function when the worker has handled what waits for it."""
+        self._host.after(
+            0.0, function
+        )  # not through the inbox: what is put there while it is emptied comes out at once
 
     def open_guild(self, guild_id: GuildId) -> KvGuild:
         """Takes a guild's stores."""

@@ -54,7 +54,8 @@ class KvWorker(Worker):
         self.until(lambda: self.answer("start"))
 
     def pump(self) -> None:
-        readable = select.select([self._host.fileno(), self.bridge.fd], [], [], 0.01)[0]
+        next_s = min((at_s for at_s, _ in self.later), default=1e9) - time.monotonic()
+        readable = select.select([self._host.fileno(), self.bridge.fd], [], [], min(0.01, max(0.0, next_s)))[0]
         if readable:
             self.receiveMessage(WatchMessage(readable), None)
         now_s = time.monotonic()

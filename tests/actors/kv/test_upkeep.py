@@ -38,6 +38,9 @@ class Desk:
         self.later.append(function)
         return None
 
+    def soon(self, function: Callable[[], None]) -> None:
+        function()
+
     def now_s(self) -> float:
         return time.monotonic()
 

@@ -241,6 +241,25 @@ def test_given_much_work_with_stores_when_done_then_it_counts_as_the_guilds_proc
     assert sum(charged) > 1000
 
 
+def test_given_a_batch_that_takes_long_when_it_is_done_then_another_guild_does_not_wait_for_its_end(
+    kv_worker: MakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flora.actors.kv.lane.SLICE_S", 0.0)  # each operation is a part of its own
+    worker = kv_worker()
+    many = "await Promise.all(Array.from({ length: 300 }, (_, i) => kv.set('k' + i, i))); return 'many'"
+    worker.load(handler(many))
+    worker.load(handler("await kv.set('k', text); return 'one'"), OTHER)
+
+    worker.dispatch("go")
+    worker.until(lambda: GUILD in worker._kv._lanes and len(worker._kv._lanes[GUILD]))
+    worker.dispatch("go", guild_id=OTHER)
+
+    assert worker.hears(2) == ["one", "many"]
+    reply = worker.call(KvReadUsage(store="default"))
+    assert isinstance(reply, Ok)
+    assert reply.value["default"].keys == 300
+
+
 # Who has the stores
 
 
