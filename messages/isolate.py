@@ -85,6 +85,11 @@ class OpsAnswered(Message):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpsDelayed(Message):
+    """A large store has to be opened first: until the answers to key-value operations come, no time passes for what waits for them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CheckDeadlines(Message):
     """Time has passed. The worker sends this while anything runs; the isolate never watches itself."""
 

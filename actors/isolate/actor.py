@@ -18,6 +18,7 @@ from flora.messages.isolate import (
     GivePlaceholders,
     LoadScript,
     OpsAnswered,
+    OpsDelayed,
     ReadUsage,
     RunEvents,
     RunJob,
@@ -66,6 +67,8 @@ class GuildIsolate(Actor):
                 session.said(generation, output)
             case OpsAnswered(results=results, fetched=fetched, cost_us=cost_us):
                 session.answered(results, fetched=fetched, cost_us=cost_us)
+            case OpsDelayed():
+                session.delayed()
             case CheckDeadlines(now_s=now_s):
                 session.check(now_s)
             case RunJob(name=name, payload=payload):

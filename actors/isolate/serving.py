@@ -75,6 +75,7 @@ class Serving(ABC):
         self._jobs = DeclaredJobs()
         self._held_ops: list[Any] = []  # asked for while a run is being ended: some may be its own
         self._held_kv: list[tuple[int, str, Any]] = []  # asked for while the processor budget is used up
+        self._delayed_since_s: float | None = None  # a store is being opened, and nothing else moves
         self._held_end: tuple[str, str | None, int] | None = None  # how that run says it ended
         self._more = False  # the prelude asked for another take
         self._was_busy = False
@@ -97,7 +98,11 @@ class Serving(ABC):
     def answered(self, results: Iterable[tuple[int, bool, str]], *, fetched: bool = False, cost_us: int = 0) -> None:
         """Results of REST calls, of fetches, or of key-value operations; those cost the worker something."""
         if cost_us:
-            self._meters.charge(cost_us, time.monotonic())
+            now_s = time.monotonic()
+            self._meters.charge(cost_us, now_s)
+            if self._delayed_since_s is not None:
+                self._runs.postpone(now_s - self._delayed_since_s)
+                self._delayed_since_s = None
         for result in results:
             answer = self._ops.answered(*result)
             if answer is not None:
@@ -105,6 +110,11 @@ class Serving(ABC):
             elif fetched:
                 self._out.fetches_taken += 1
         self._pump()
+
+    def delayed(self) -> None:
+        """Key-value operations will not be answered soon, through no fault of the script."""
+        if self._delayed_since_s is None:
+            self._delayed_since_s = time.monotonic()
 
     def take_messages(self) -> Iterable[Message]:
         """What the worker is to hear, in order."""
@@ -270,7 +280,7 @@ class Serving(ABC):
 
     def _check_runs(self, now_s: float) -> None:
         isolate = self._isolate
-        if isolate is None or (self._meters.holding and isolate.idle):
+        if isolate is None or (isolate.idle and (self._meters.holding or self._delayed_since_s is not None)):
             return
         self._started_seq()
         was_rescuing = self._overrun.rescuing

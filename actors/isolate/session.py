@@ -270,7 +270,7 @@ class IsolateSession(Serving):
         self._out.cancelled.extend(self._ops.abandon())
         self._feed.clear()
         self._overrun.reset()
-        self._held_ops, self._held_kv, self._held_end = [], [], None
+        self._held_ops, self._held_kv, self._held_end, self._delayed_since_s = [], [], None, None
         self._wake_at_s, self._more = None, False
 
     @property

@@ -38,9 +38,16 @@ class Job(Protocol):
 class ScriptBatch:
     """Operations that an isolate asked for at once: answered together, when all are as durable as they will be."""
 
-    def __init__(self, key: int, ops: Sequence[ScriptOp], answer: Callable[[int, Sequence[Answer]], None]) -> None:
-        """key: of the isolate, for `answer` and `cancel`."""
+    def __init__(
+        self,
+        key: int,
+        ops: Sequence[ScriptOp],
+        answer: Callable[[int, Sequence[Answer]], None],
+        delayed: Callable[[int], None],
+    ) -> None:
+        """key: of the isolate, for `answer`, for `delayed`, which is called when a large store has to be opened, and for `cancel`."""
         self.key = key
+        self._delayed = delayed
         self.worked_s = 0.0  # what it took, without waiting
         self._todo = deque(ops)
         self._answers: list[Answer] = []
@@ -74,6 +81,10 @@ class ScriptBatch:
     def failed(self, error: FloraError) -> None:
         ids = [answer[0] for answer in self._answers] + [op[0] for op in self._todo]
         self.done([script_ops.refused(op_id, error) for op_id in ids])
+
+    def delay(self) -> None:
+        """It begins only when a large store has been opened."""
+        self._delayed(self.key)
 
     def cancel(self, op_ids: set[int]) -> None:
         """The script does not wait for these any more: they are not to happen, unless they have."""

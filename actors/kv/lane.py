@@ -171,6 +171,8 @@ class Lane:
             work = guild.warm(store)
             if work is not None:
                 self._is_busy = True
+                if isinstance(job, ScriptBatch):
+                    job.delay()
                 self._around.beside(work, self._warmed)
                 return True
         return False

@@ -50,6 +50,9 @@ class Host(Teller, Protocol):
     def answer_ops(self, key: int, answers: Sequence[Answer], cost_us: int) -> None:
         """Hands answers to an isolate, and what they cost."""
 
+    def delay_ops(self, key: int) -> None:
+        """Tells an isolate that its answers take longer than they should."""
+
     def reply(self, call: KvCall, asker: Any, result: Any) -> None:
         """Answers a client: a value, or a FloraError."""
 
@@ -83,7 +86,7 @@ class KvService:
             self._tally.answered(ops, answers, int((time.perf_counter() - begun_s) * 1e6))
             self._host.answer_ops(key, answers, ROUND_TRIP_US + int(batch.worked_s * 1e6) * (not self.is_threaded))
 
-        batch = ScriptBatch(key, ops, answer)
+        batch = ScriptBatch(key, ops, answer, self._host.delay_ops)
         if not guild_id or self._is_ending:
             batch.failed(Unavailable("there are no key-value stores here"))
         else:

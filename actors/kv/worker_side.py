@@ -10,7 +10,7 @@ from flora.actors.kv.script_ops import Answer
 from flora.actors.worker_isolates import Isolates
 from flora.messages.errors import FloraError, Unavailable
 from flora.messages.ids import GuildId
-from flora.messages.isolate import OpsAnswered
+from flora.messages.isolate import OpsAnswered, OpsDelayed
 from flora.messages.kv import KvCall, NoteKvStores
 
 
@@ -31,6 +31,11 @@ class WorkerSide:
         resident = self._isolates.residents.get(key)
         if resident is not None:
             self._isolates.tell(resident, OpsAnswered(results=tuple(answers), cost_us=cost_us))
+
+    def delay_ops(self, key: int) -> None:
+        resident = self._isolates.residents.get(key)
+        if resident is not None:
+            self._isolates.tell(resident, OpsDelayed())
 
     def reply(self, call: KvCall, asker: Any, result: Any) -> None:
         if isinstance(result, FloraError):

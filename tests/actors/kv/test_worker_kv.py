@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -346,6 +347,29 @@ def test_given_a_large_store_when_first_used_then_it_is_opened_beside_the_worker
 
     assert worker.hears() == [[1000, 3]]
     assert len(works) == 1
+
+
+def test_given_a_large_store_that_opens_slowly_when_a_handler_waits_for_it_then_that_time_is_not_the_scripts(
+    kv_worker: MakeWorker, other_owner: KvFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = other_owner.open_guild(GUILD)
+    before.set("default", "k", KvValue("v"))
+    before.close()
+    monkeypatch.setattr("flora.storage.kv.files.WARM_BYTES", 1)
+    worker = kv_worker(dispatch_timeout_s=0.2)
+    opened = threading.Event()
+    beside = worker._kv.beside
+    monkeypatch.setattr(worker._kv, "beside", lambda work, then: beside(lambda: (opened.wait(10), work())[1], then))
+    worker.load(handler("if (text === 'spin') { await kv.get('k'); for (;;) await null } return kv.get('k')"))
+
+    worker.dispatch("go")
+    late_s = time.monotonic() + 0.5
+    worker.until(lambda: time.monotonic() > late_s)
+    opened.set()
+
+    assert worker.hears() == ["v"]
+    worker.dispatch("spin", first_seq=2)
+    assert worker.outcomes(2)[1] == Outcome.TIMED_OUT
 
 
 def test_given_a_release_when_the_router_asks_for_it_then_it_is_answered_once_another_owner_may_come(
