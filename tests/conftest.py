@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import subprocess
 import time
 import uuid
@@ -38,6 +39,9 @@ MARK = f"{RUN_MARK}={os.environ.setdefault(RUN_MARK, uuid.uuid4().hex)}"
 os.environ["SPT_NOENV"] = "1"  # setproctitle would write its title over the environment
 # Containers like to set this; without it, every process of every flora would compile all of our modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# A shell that runs the suite in the background has it ignore Ctrl-C, and whatever it starts would, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Eventually:

@@ -241,7 +241,7 @@ class RunningFlora:
         return bool(found) and other_than not in found
 
     def _servers(self, program: str) -> list[int]:
-        return [pid for pid, title in self.processes().items() if Path(title.split()[0]).name == program]
+        return [pid for pid, title in self.processes().items() if Path(title.partition(" ")[0]).name == program]
 
     def kill(self, title: str) -> int:
         """`kill -9` of an actor's process; gives its id."""
