@@ -59,7 +59,7 @@ on('messageCreate', async (msg) => {
 @pytest.fixture(scope="module")
 def guilds_of_worker_0(broken_flora):
     ids = [guild_id for n in range(64) if default_worker(guild_id := str(900_000_000_000_000_000 + n), 2) == 0]
-    return broken_flora.new_guilds(ids[:8])
+    return broken_flora.new_guilds(ids[:7])
 
 
 @pytest.mark.scenario("T34")
@@ -148,16 +148,16 @@ def test_given_the_starter_bot_then_its_counter_goes_on_after_a_deploy_and_after
     assert [first, second, third] == ["Counter: 1", "Counter: 2", "Counter: 3"]
 
 
-def test_given_a_script_that_writes_when_its_worker_is_killed_then_all_it_was_told_is_there(
-    broken_flora, guilds_of_worker_0, wait_for
-):
-    guild = guilds_of_worker_0[7]
+def test_given_a_script_that_writes_when_its_worker_is_killed_then_all_it_was_told_is_there(broken_flora, wait_for):
+    # Not worker 0: one that dies more often within a minute takes longer to come back.
+    number = next(n for n in range(64) if default_worker(str(910_000_000_000_000_000 + n), 2) == 1)
+    guild = broken_flora.new_guild(str(910_000_000_000_000_000 + number))
     guild.deploy(WRITES_ON)
 
     for round_name in ("first", "second"):
         message = guild.say(f"write {round_name}")
         wait_for(lambda message=message: len(guild.said_by_bot(message)) >= 3, 10, "the script does not write")
-        broken_flora.kill("worker 0")
+        broken_flora.kill("worker 1")
         told = max(int(text) for text in guild.said_by_bot(message) if text.isdigit())
 
         count, last, value = json.loads(guild.ask_until_answered(f"count {round_name}", within_s=15))
