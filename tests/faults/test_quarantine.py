@@ -46,7 +46,7 @@ on('messageCreate', async (msg) => {
   await msg.reply('begin ' + msg.content)
   if (msg.content === 'go') {
     const holes = []
-    holes[5e8] = 1
+    holes[1e9] = 1
     holes.indexOf(2)
   }
 })

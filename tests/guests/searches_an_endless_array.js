@@ -2,7 +2,7 @@
 on('messageCreate', async ({ msg }) => {
   if (msg.content === 'go') {
     const holes = []
-    holes[3e8] = 1
+    holes[1e9] = 1
     holes.indexOf(2)
   }
   console.log('fine')
