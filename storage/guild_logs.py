@@ -78,7 +78,7 @@ class LogFiles:
 
     def append(self, guild_id: str, lines: Iterable[Line]) -> None:
         """Adds lines of one guild. What the disk refuses is counted in `lost_lines` and told in the process log."""
-        rows = [orjson.dumps(line) for line in lines]
+        rows = [_row(line) for line in lines]
         text = b"\n".join(rows) + b"\n"
         name = _name_of(guild_id)
         sizes = self._sizes.setdefault(name, _Sizes())
@@ -149,6 +149,14 @@ class LogFiles:
 
 def _name_of(guild_id: str) -> str:
     return guild_id if guild_id.isascii() and guild_id.isdecimal() else NO_GUILD
+
+
+def _row(line: Line) -> bytes:
+    try:
+        return orjson.dumps(line)
+    except TypeError:  # half a character, which no file can hold
+        *facts, message = line
+        return orjson.dumps((*facts, message.encode(errors="replace").decode()))
 
 
 def _lines_of(path: Path) -> list[Line]:

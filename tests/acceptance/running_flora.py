@@ -98,7 +98,11 @@ class Guild:
         def look() -> JsonObject | None:
             return next((line for line in self.logs() if text in line["message"]), None)
 
-        found: JsonObject = wait_for(look, within_s, f"no log line with {text!r} in guild {self.id}")
+        try:
+            found: JsonObject = wait_for(look, within_s, f"no log line with {text!r} in guild {self.id}")
+        except AssertionError as late:
+            told = "\n".join(line["message"][:300] for line in self.logs()[-10:])
+            raise AssertionError(f"{late}; its last lines:\n{told}") from None
         return found
 
 
@@ -215,7 +219,9 @@ class RunningFlora:
         return [json.loads(line) for line in self.stderr().splitlines() if line.startswith("{") and line.endswith("}")]
 
     def stderr_tail(self, lines: int = 40) -> str:
-        return "\n".join(self.stderr().splitlines()[-lines:])
+        """The last lines that are not about single requests, of which tests make hundreds."""
+        told = (line for line in self.stderr().splitlines() if '"action":"http_request"' not in line)
+        return "\n".join(list(told)[-lines:])
 
     # Its processes
 

@@ -152,6 +152,13 @@ def test_given_loud_guilds_that_fill_the_folder_then_the_quiet_one_keeps_its_lin
     assert messages(again, "11")[-1] == "line 499"
 
 
+def test_given_half_a_character_when_stored_then_the_rest_of_the_line_is(tmp_path):
+    rings = LogRings(LogFiles(tmp_path, MB, MB))
+    rings.add_all([(1, "info", "flora:js", "7", "a\ud800b"), (2, "info", "flora:js", "7", "next")])
+
+    assert messages(LogRings(LogFiles(tmp_path, MB, MB)), "7") == ["a?b", "next"]
+
+
 def test_given_a_disk_that_refuses_when_lines_come_then_they_are_in_memory_and_counted(tmp_path, caplog):
     files = LogFiles(tmp_path, MB, MB)
     rings = LogRings(files)
