@@ -176,3 +176,6 @@ class Settings:
     deployments: DeploymentSettings = field(default_factory=DeploymentSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     cluster_secret: bytes = field(default=b"", repr=False)  # signs what actors send each other
+    run_id: str = (
+        "0" * 16
+    )  # 16 hex digits, made by the launcher at each start; first half of the trace ids of guild events

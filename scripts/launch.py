@@ -24,6 +24,7 @@ from flora.messages.errors import FloraError
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import BootProgress, Drain, FatalError, Peers, Start
 from flora.messages.settings import Settings
+from flora.messages.trace import new_run_id
 from flora.scripts.simulator_process import SimulatorProcess
 from flora.storage.embedded.folder import DataFolder
 from flora.storage.embedded.supervisor import ServiceSupervisor
@@ -44,7 +45,7 @@ class Launcher:
     """One run of flora on this host."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self._settings = replace(settings, run_id=new_run_id())
         self._signals = 0
         self._in_setup = False
         self._end_by_s = 0.0  # when a signal was caught: the end should be over by then
