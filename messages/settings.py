@@ -158,6 +158,15 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TelemetrySettings:
+    """Where metrics and traces are pushed, as OpenTelemetry's protocol over HTTP has them (OTLP/HTTP, protobuf)."""
+
+    endpoint: str = ""  # base URL; below it /v1/metrics and /v1/traces. Empty: nothing is pushed
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # may hold the receiver's key
+    interval_s: float = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """Everything. `data_dir` is absolute."""
 
@@ -175,6 +184,7 @@ class Settings:
     secrets: SecretsSettings = field(default_factory=SecretsSettings)
     deployments: DeploymentSettings = field(default_factory=DeploymentSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     cluster_secret: bytes = field(default=b"", repr=False)  # signs what actors send each other
     run_id: str = (
         "0" * 16

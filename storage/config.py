@@ -29,6 +29,7 @@ from flora.messages.settings import (
     RuntimeSettings,
     SecretsSettings,
     Settings,
+    TelemetrySettings,
 )
 from flora.storage import config_values as values
 from flora.storage.dotenv import parse_dotenv
@@ -145,6 +146,9 @@ KEYS: tuple[Key, ...] = (
     Key("deployments.keep_revisions", "DEPLOYMENTS_KEEP_REVISIONS", values.whole(), "keep_revisions"),
     Key("audit.keep_days", "AUDIT_KEEP_DAYS", values.whole(most=36_500), "keep_days"),
     Key("audit.keep_rows", "AUDIT_KEEP_ROWS", values.whole(), "keep_rows"),
+    Key("telemetry.endpoint", "FLORA_OTLP_ENDPOINT", values.base_url, "endpoint"),
+    Key("telemetry.headers", "FLORA_OTLP_HEADERS", values.http_headers, "headers"),
+    Key("telemetry.interval_s", "FLORA_OTLP_INTERVAL_S", values.seconds_of_at_least(1), "interval_s"),
     # Scripts are bundled inside flora. An old configuration still loads; these have no effect.
     Key("build_service.url", "BUILD_SERVICE_URL", values.text),
     Key("build_service.secret", "BUILD_SERVICE_SECRET", values.text),
@@ -291,6 +295,7 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
         secrets=SecretsSettings(**loading.section("secrets")),  # type: ignore[arg-type]
         deployments=DeploymentSettings(**loading.section("deployments")),  # type: ignore[arg-type]
         audit=AuditSettings(**loading.section("audit")),  # type: ignore[arg-type]
+        telemetry=TelemetrySettings(**loading.section("telemetry")),  # type: ignore[arg-type]
     )
 
 

@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from flora.messages.placement import Placement
 from flora.messages.settings import KvBackendKind
@@ -52,6 +52,8 @@ _TARGET = r"[A-Za-z0-9_:.\-]+"
 _DIRECTIVE = re.compile(
     rf"^(?:{_LEVEL}|{_TARGET}(?:\[[^\]]*\])?(?:={_LEVEL}?)?|\[[^\]]*\](?:={_LEVEL})?)$", re.IGNORECASE
 )
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
 _TRUE, _FALSE = {"true", "1", "yes"}, {"false", "0", "no"}
 
 
@@ -131,6 +133,33 @@ def seconds(value: object) -> float:
     if not math.isfinite(number) or number < 0:
         raise ValueError("must be a number of seconds, 0 or more")
     return number
+
+
+def seconds_of_at_least(least: float) -> Parse:
+    """Whole or decimal seconds, not fewer than `least`."""
+
+    def parse(value: object) -> float:
+        number = seconds(value)
+        if number < least:
+            raise ValueError(f"must be a number of seconds, {least:g} or more")
+        return number
+
+    return parse
+
+
+def http_headers(value: object) -> tuple[tuple[str, str], ...]:
+    """Headers of HTTP requests: a table, or a text as `name=value,other=value` where values may be percent-encoded."""
+    wanted = "must be header names and values, as authorization=Bearer%20…,x-scope=7"
+    if isinstance(value, dict):
+        pairs = [(str(name), str(content)) for name, content in value.items()]
+    else:
+        parts = [part.partition("=") for part in text(value).split(",") if part.strip()]
+        if not all(between for _, between, _ in parts):
+            raise ValueError(wanted)
+        pairs = [(name.strip(), unquote(content.strip())) for name, _, content in parts]
+    if not all(_HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(content) for name, content in pairs):
+        raise ValueError(wanted)
+    return tuple(pairs)
 
 
 def log_filter(value: object) -> str:

@@ -316,6 +316,32 @@ def test_given_previous_keys_when_loaded_then_they_are_read_like_the_master_key_
     assert "hunter2" not in str(caught.value)
 
 
+def test_given_a_receiver_of_telemetry_when_loaded_then_its_headers_are_read_from_both_forms_and_never_shown(
+    load: Callable[..., Settings],
+) -> None:
+    unset = load().telemetry
+    written = load(
+        toml='[telemetry]\nendpoint = "http://127.0.0.1:4318/"\ninterval_s = 2.5\nheaders = { x-key = "s3cret, 1" }\n'
+    ).telemetry
+    given = load(FLORA_OTLP_ENDPOINT="https://o.example/otlp", FLORA_OTLP_HEADERS="authorization=Bearer%20k,x-scope=7")
+
+    assert (unset.endpoint, unset.headers, unset.interval_s) == ("", (), 15)
+    assert (written.endpoint, written.headers, written.interval_s) == (
+        *("http://127.0.0.1:4318", (("x-key", "s3cret, 1"),), 2.5),
+    )
+    assert given.telemetry.endpoint == "https://o.example/otlp"
+    assert given.telemetry.headers == (("authorization", "Bearer k"), ("x-scope", "7"))
+    assert "s3cret" not in repr(written)
+
+
+@pytest.mark.parametrize("headers", ["novalue", "a b=1", "x=a%0d%0aInjected: 1"])
+def test_given_headers_that_cannot_be_sent_when_loaded_then_they_are_refused(
+    load: Callable[..., Settings], headers: str
+) -> None:
+    with pytest.raises(ConfigError, match="FLORA_OTLP_HEADERS"):
+        load(FLORA_OTLP_HEADERS=headers)
+
+
 def test_given_the_table_of_keys_when_compared_with_the_settings_then_every_field_can_be_set(
     load: Callable[..., Settings],
 ) -> None:
@@ -344,6 +370,7 @@ def _parts(settings: Settings) -> dict[str, Any]:
         "secrets",
         "deployments",
         "audit",
+        "telemetry",
     )
     nested = {name: getattr(settings, name) for name in sections}
     return {"": settings, **nested}
