@@ -91,6 +91,16 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSettings:
+    """Traces: which events are followed, and how much is kept on disk. Slow and failed ones are kept whatever the rate."""
+
+    enabled: bool = True
+    events_per_second: int = 50  # of the whole system, followed from the beginning; 0: only slow and failed ones
+    slow_ms: int = 500
+    max_mb: int = 64  # all processes' files; over it guilds give up what they have beyond their share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatabaseSettings:
     """Postgres. An unset `url` means the embedded server; the launcher fills in where it listens."""
 
@@ -177,6 +187,7 @@ class Settings:
     fetch: FetchSettings = field(default_factory=FetchSettings)
     kv: KvSettings = field(default_factory=KvSettings)
     logs: LogSettings = field(default_factory=LogSettings)
+    trace: TraceSettings = field(default_factory=TraceSettings)
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
     api: ApiSettings = field(default_factory=ApiSettings)

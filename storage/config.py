@@ -30,6 +30,7 @@ from flora.messages.settings import (
     SecretsSettings,
     Settings,
     TelemetrySettings,
+    TraceSettings,
 )
 from flora.storage import config_values as values
 from flora.storage.dotenv import parse_dotenv
@@ -72,11 +73,19 @@ def _kv(key: str, parse: values.Parse) -> Key:
     return Key(f"kv.{key}", f"KV_{key.upper()}", parse, key)
 
 
+def _trace(key: str, parse: values.Parse) -> Key:
+    return Key(f"trace.{key}", f"TRACE_{key.upper()}", parse, key)
+
+
 KEYS: tuple[Key, ...] = (
     Key("log_level", "RUST_LOG", values.log_filter, "log_level"),
     Key("log_format", "LOG_FORMAT", values.one_of("auto", "pretty", "json"), "log_format"),
     Key("logs.max_guild_kb", "LOGS_MAX_GUILD_KB", values.whole(least=16), "max_guild_kb"),
     Key("logs.max_total_mb", "LOGS_MAX_TOTAL_MB", values.whole(least=1), "max_total_mb"),
+    _trace("enabled", values.boolean),
+    _trace("events_per_second", values.whole()),
+    _trace("slow_ms", values.whole(least=1)),
+    _trace("max_mb", values.whole(least=1)),
     Key("data_dir", "FLORA_DATA_DIR", values.path, "data_dir"),
     Key("secrets.master_key", "SECRETS_MASTER_KEY", values.master_key, "master_key", required=True),
     Key("secrets.previous_keys", "SECRETS_PREVIOUS_KEYS", values.master_keys, "previous_keys"),
@@ -288,6 +297,7 @@ def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
         fetch=FetchSettings(**loading.section("fetch")),  # type: ignore[arg-type]
         kv=KvSettings(**loading.section("kv")),  # type: ignore[arg-type]
         logs=LogSettings(**loading.section("logs")),  # type: ignore[arg-type]
+        trace=TraceSettings(**loading.section("trace")),  # type: ignore[arg-type]
         database=DatabaseSettings(**loading.section("database")),  # type: ignore[arg-type]
         cache=CacheSettings(**loading.section("cache")),  # type: ignore[arg-type]
         api=ApiSettings(**loading.section("api")),  # type: ignore[arg-type]

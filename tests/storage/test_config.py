@@ -362,6 +362,7 @@ def _parts(settings: Settings) -> dict[str, Any]:
         "runtime",
         "fetch",
         "logs",
+        "trace",
         "kv",
         "database",
         "cache",

@@ -1,0 +1,147 @@
+"""One hop of a trace, and its line in a trace file.
+
+A trace is everything that happened to one guild event, HTTP request, deploy or cron run; a hop is what one process did for it.
+On disk a hop is one line, a JSON object in which what is empty, zero or "ok" is left out. Lines never hold what people or
+scripts wrote, and no secrets.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import orjson
+
+MAX_LINE_BYTES = 4096
+"""A longer line loses its attributes, and its sentence is cut: no single record may crowd out others."""
+
+GUILD_KEY = b'"guild_id":"'
+"""Stands in the line of a record with a guild, and before anything else that could be taken for it."""
+
+OK = "ok"
+_MAX_TEXT = 200
+_TRACE_ID, _SPAN_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
+_TEXTS = ("parent", "process", "kind", "guild_id", "event", "why")
+_NUMBERS = ("queued_us", "took_us")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceRecord:
+    """What one process did for one trace."""
+
+    trace: str  # 32 hex digits
+    span: str  # 16 hex digits
+    name: str  # "gateway.receive", "isolate.run", "http POST /api/deployments/{guild_id}", or a message class
+    at_us: int  # when its handling began, µs since the epoch
+    parent: str = ""  # span of the hop that caused it; empty at the border
+    process: str = ""  # "worker 0"
+    kind: str = ""  # event | http | deploy | cron | message | refused | move
+    queued_us: int = 0  # how long it waited before `at_us`; 0 also where nobody knows
+    took_us: int = 0
+    outcome: str = OK  # or how it ended: "threw", "shed", "timed_out", an error code …
+    guild_id: str = ""
+    event: str = ""  # "messageCreate", a cron job's name
+    why: str = ""  # one sentence
+    attrs: Mapping[str, Any] = field(default_factory=dict)  # small plain facts: status, route, seq …
+
+    @property
+    def ends_us(self) -> int:
+        """When its handling was over, µs since the epoch."""
+        return self.at_us + self.took_us
+
+
+def to_line(record: TraceRecord) -> bytes:
+    """The line of a record, with its newline; at most `MAX_LINE_BYTES`.
+
+    Raises:
+        TypeError: it holds something that JSON cannot.
+    """
+    line = orjson.dumps(_shown(record), option=orjson.OPT_APPEND_NEWLINE)
+    return line if len(line) <= MAX_LINE_BYTES else _short(record)
+
+
+def _shown(record: TraceRecord) -> dict[str, Any]:
+    # The guild before everything that a stranger may have written: whoever shares out the space looks for the first one.
+    shown: dict[str, Any] = {"trace": record.trace, "span": record.span}
+    if record.guild_id:
+        shown["guild_id"] = record.guild_id
+    if record.parent:
+        shown["parent"] = record.parent
+    shown["process"] = record.process
+    shown["kind"] = record.kind
+    shown["name"] = record.name
+    shown["at_us"] = record.at_us
+    if record.queued_us:
+        shown["queued_us"] = record.queued_us
+    if record.took_us:
+        shown["took_us"] = record.took_us
+    if record.outcome != OK:
+        shown["outcome"] = record.outcome
+    if record.event:
+        shown["event"] = record.event
+    if record.why:
+        shown["why"] = record.why
+    if record.attrs:
+        shown["attrs"] = record.attrs
+    return shown
+
+
+def _short(record: TraceRecord) -> bytes:
+    shown = _shown(record)
+    shown.pop("attrs", None)
+    cut = {key: value[:_MAX_TEXT] if isinstance(value, str) else value for key, value in shown.items()}
+    return orjson.dumps(cut, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def as_dict(record: TraceRecord) -> dict[str, Any]:
+    """All fields, for programs: what the HTTP API and `--json` give."""
+    shown = _shown(record)
+    full = {
+        "parent": "",
+        "queued_us": 0,
+        "took_us": 0,
+        "outcome": OK,
+        "guild_id": "",
+        "event": "",
+        "why": "",
+        "attrs": {},
+    }
+    return {**full, **shown}
+
+
+def from_line(line: bytes) -> TraceRecord | None:
+    """The record of a line, or None where that is none: torn, or written by somebody else."""
+    try:
+        found: Any = orjson.loads(line)
+    except ValueError:
+        return None
+    return from_dict(found)
+
+
+def from_dict(found: object) -> TraceRecord | None:
+    """As `from_line`, of a line that has been read. Keys that are not known are ignored."""
+    if not isinstance(found, dict):
+        return None
+    trace, span, name, at_us = found.get("trace"), found.get("span"), found.get("name"), found.get("at_us")
+    outcome, attrs = found.get("outcome", OK), found.get("attrs", {})
+    texts = {key: found[key] for key in _TEXTS if key in found}
+    numbers = {key: found[key] for key in _NUMBERS if key in found}
+    if not (_is_id(trace, _TRACE_ID) and _is_id(span, _SPAN_ID) and isinstance(name, str) and _is_time(at_us)):
+        return None
+    if not (isinstance(outcome, str) and isinstance(attrs, dict)):
+        return None
+    if not (all(isinstance(text, str) for text in texts.values()) and all(map(_is_time, numbers.values()))):
+        return None
+    return TraceRecord(
+        trace=trace, span=span, name=name, at_us=at_us, outcome=outcome, attrs=attrs, **texts, **numbers
+    )  # fmt: skip
+
+
+def _is_id(value: object, form: re.Pattern[str]) -> TypeGuard[str]:
+    return isinstance(value, str) and form.fullmatch(value) is not None
+
+
+def _is_time(value: object) -> TypeGuard[int]:
+    return type(value) is int and value >= 0
