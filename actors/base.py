@@ -29,6 +29,7 @@ from thespian.actors import (
 
 from flora.actors.bridge import AsyncBridge, Outgoing
 from flora.actors.process_log import configure_logging
+from flora.actors.tracing import Tracer
 from flora.messages.base import Address, Failed, Message, Ok, Request
 from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.ids import ReqId
@@ -54,6 +55,7 @@ class FloraActor(Actor):
     """
 
     uses_bridge = False  # True: has an asyncio loop and an inbox for other threads
+    forks = False  # True: has child processes
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,8 +64,10 @@ class FloraActor(Actor):
         self.name = type(self).__name__
         self.incarnation = secrets.token_hex(6)  # the epoch of this actor's links
         self.bridge: AsyncBridge
+        self.tracer: Tracer  # from the start on
         self.unknown_messages = 0
         self._bridge_open = False
+        self._traces = False
         self._watched: list[int] = []
         self._handlers: dict[type, Callable[[Any, Address], Any]] = {}
         self._asked: dict[ReqId, tuple[OnReply, Address | None]] = {}
@@ -161,6 +165,8 @@ class FloraActor(Actor):
             self.flush()
         except Exception:
             log.exception("flush failed", extra={"action": "bug", "class": type(msg).__name__})
+        if self._traces:
+            self.tracer.flush()
         return ThespianWatch(self._watched) if self._watched else None
 
     def _dispatch(self, msg: Any, sender: Address) -> None:
@@ -208,6 +214,8 @@ class FloraActor(Actor):
         setproctitle(f"flora: {msg.name}")
         configure_logging(msg.settings.log_level, msg.name, msg.settings.log_format)
         gc.set_threshold(GC_EVERY, 20, 20)
+        self.tracer = Tracer(msg.settings, msg.name, forks=self.forks)
+        self._traces = self.tracer.enabled
         if self.uses_bridge:
             self.bridge = AsyncBridge(msg.name)
             self._bridge_open = True

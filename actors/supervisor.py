@@ -54,6 +54,7 @@ class Supervisor(FloraActor):
     """The half of Runtime that looks after its children. What they are for is known to the other half."""
 
     worker_class: type[FloraActor] = Worker
+    forks = True
 
     def __init__(self) -> None:
         super().__init__()
