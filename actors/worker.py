@@ -304,6 +304,7 @@ class Worker(FloraActor):
             isolates.lose(resident, report.lost)
         if report.wedged is not None:
             isolates.report_wedged(resident, report.wedged)
+        resident.quiet_until_s = report.quiet_until_s
         if report.busy:
             isolates.active.add(resident.key)
         else:

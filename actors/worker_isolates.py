@@ -54,6 +54,7 @@ class Resident:
     given_up: bool = False  # who wanted it loaded is gone
     handlers: tuple[str, ...] = ()
     jobs: tuple[CronJobSpec, ...] = ()
+    quiet_until_s: float = 0.0  # monotonic; as its last report said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

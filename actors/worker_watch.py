@@ -84,5 +84,7 @@ class Watch:
             resident = self._isolates.residents.get(key)
             if resident is None:
                 self._isolates.active.discard(key)
-            else:
+            elif now_s >= resident.quiet_until_s or not self._host.is_idle(
+                key
+            ):  # most wait for Discord, far from any limit
                 self._isolates.tell(resident, check)

@@ -135,6 +135,7 @@ class IsolateReport(Message):
     handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed
     rebuilt: bool = False
     busy: bool = False  # something runs, waits or loads: deadlines are to be checked
+    quiet_until_s: float = 0.0  # monotonic: while V8 is idle, no limit can be broken before; 0.0: not known
     wake_in_s: float | None = None  # the next script timer is due then; only when that changed
     lost: str | None = None  # why the isolate could not be rebuilt
     wedged: str | None = (

@@ -53,6 +53,7 @@ class IsolateHost:
         )  # without the semicolon the second would be called
         self._engine = Engine(self._on_output, recorder_path=recorder_path)
         self._owners: dict[int, tuple[int, int]] = {}  # isolate number → (key, generation)
+        self._opened: dict[int, Isolate] = {}  # by key; the last one
         self._said: list[Said] = []
 
     def fileno(self) -> int:
@@ -85,6 +86,7 @@ class IsolateHost:
             )
         )
         self._owners[isolate.number] = (key, generation)
+        self._opened[key] = isolate
         return isolate
 
     def _boot_facts(self, guild_id: str) -> dict[str, Any]:
@@ -108,6 +110,8 @@ class IsolateHost:
         self._said.append((key, generation, output))
         if isolate.state is State.CLOSED:
             del self._owners[isolate.number]
+            if self._opened.get(key) is isolate:
+                del self._opened[key]
 
     def memory_uses(self) -> list[Use]:
         """Every isolate that is not closed, for the memory watch."""
@@ -123,6 +127,11 @@ class IsolateHost:
             for isolate in self._engine.isolates
             if isolate.state is not State.OPENING
         ]
+
+    def is_idle(self, key: int) -> bool:
+        """Whether V8 is at rest in the isolate that was opened last under this key."""
+        isolate = self._opened.get(key)
+        return isolate is not None and isolate.idle
 
     def key_of(self, number: int) -> int | None:
         """The key under which this isolate was opened."""

@@ -85,7 +85,9 @@ class Outbox:
         self.fetches_taken = 0
         self.lost = self.wedged = self.jobs = None
 
-    def report(self, key: int, handlers: list[str], busy: bool, wake_in_s: float | None) -> IsolateReport:
+    def report(
+        self, key: int, handlers: list[str], busy: bool, quiet_until_s: float, wake_in_s: float | None
+    ) -> IsolateReport:
         """Everything collected, as a message."""
         return IsolateReport(
             key=key,
@@ -101,6 +103,7 @@ class Outbox:
             handlers=tuple(handlers) if self.handlers_changed else None,
             rebuilt=self.rebuilt,
             busy=busy,
+            quiet_until_s=quiet_until_s,
             wake_in_s=wake_in_s,
             lost=self.lost,
             wedged=self.wedged,

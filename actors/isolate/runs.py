@@ -86,6 +86,10 @@ class Runs:
         self._started.pop(seq, None)
         return self._handed.pop(seq, None) is not None
 
+    def oldest_start_s(self, default_s: float) -> float:
+        """When the first of those that have started and are not done was running at the latest; monotonic."""
+        return next(iter(self._started.values()), default_s)
+
     def overdue(self, now_s: float, limit_s_of: Callable[[str], float]) -> list[int]:
         """Events that started longer ago than the limit for their name allows; a limit of 0 allows everything."""
         return [seq for seq, at_s in self._started.items() if 0 < limit_s_of(self._handed[seq][1]) < now_s - at_s]

@@ -29,6 +29,7 @@ from flora.messages.dispatch import Outcome
 from flora.messages.errors import LoadFailed
 
 LOAD_SEQ = 0  # the script's own top-level run, as the prelude numbers it
+QUIET_AT_MOST_S = 1.0  # whatever is not known of an isolate at rest is found out that late
 SAME_MOMENT_S = 0.002  # two clocks are involved; and a timer of the worker costs more than being early
 NEVER_SETTLED = "Promise resolution is still pending but the event loop has already resolved"
 _OUTCOMES = {
@@ -334,6 +335,15 @@ class Serving(ABC):
             return True
         return not self._runs.empty or (self._isolate is not None and self._isolate.state is State.BUSY)
 
+    def _quiet_until_s(self) -> float:
+        """Until when there is nothing to look at while V8 is idle; monotonic, 0.0: not known."""
+        if self._phase is not Phase.SERVING or self._overrun.rescuing or self._meters.holding:
+            return 0.0
+        runtime = self._runtime
+        shortest_s = min(runtime.dispatch_timeout_s or QUIET_AT_MOST_S, runtime.cron_timeout_s or QUIET_AT_MOST_S)
+        now_s = time.monotonic()
+        return min(now_s + QUIET_AT_MOST_S, self._runs.oldest_start_s(now_s) + shortest_s)
+
     def _wanted_at_s(self) -> float | None:
         """When `check` is to be called, monotonic. Not while V8 is at work: its answer comes first."""
         if self._phase is Phase.RESTING:
@@ -365,7 +375,7 @@ class Serving(ABC):
             return
         self._was_busy = busy
         self._meters.events_done += len(out.done)
-        self._messages.append(out.report(self._key, self._handlers, busy, wake_in_s))
+        self._messages.append(out.report(self._key, self._handlers, busy, self._quiet_until_s(), wake_in_s))
         self._out.clear()
 
     # Decided by the other half

@@ -211,6 +211,7 @@ class Bench:
         self.counted: Counter[str] = Counter()
         self.usage: dict = {}
         self.wake_in_s: list[float] = []
+        self.quiet_until_s = 0.0
         self.answer_calls = True
         self._due: list[tuple[IsolateSession, int]] = []
 
@@ -280,6 +281,7 @@ class Bench:
                 self.wedged = message.wedged or self.wedged
                 self.unstarted.extend(message.unstarted)
                 self.counted.update(dict(message.counted))
+                self.quiet_until_s = message.quiet_until_s
                 self.wake_in_s += [] if message.wake_in_s is None else [message.wake_in_s]
             case IsolateLoaded():
                 self.loaded[message.key] = message

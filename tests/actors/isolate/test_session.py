@@ -596,3 +596,20 @@ def test_given_what_would_abort_v8_when_a_script_asks_for_it_then_it_is_an_error
     assert b.done == {1: Outcome.THREW, 2: Outcome.OK}
     assert any("cannot fit into the heap limit of 64 MB" in line for line in b.logs)
     assert b.rebuilt == 0
+
+
+def test_given_a_handler_that_waits_for_discord_when_it_reports_then_no_limit_is_looked_at_before_one_can_be_broken(
+    bench,
+):
+    b = bench(dispatch_timeout_s=0.7)
+    b.answer_calls = False
+    assert b.deploy(ECHO).error is None
+    before_s = time.monotonic()
+
+    b.send(1, "hello")
+    b.until(lambda: b.calls)
+
+    assert before_s < b.quiet_until_s <= time.monotonic() + 0.7
+    b.until_done(1)
+    assert b.done[1] == Outcome.TIMED_OUT
+    assert b.quiet_until_s == 0.0, "its isolate is being made anew"
