@@ -80,6 +80,7 @@ class CronJobs:
         self._counters = counters
         self._guilds: dict[str, _Guild] = {}
         self._arriving: dict[str, dict[str, CronJobState]] = {}  # of guilds that come from another worker
+        self._paused: set[str] = set()  # guilds about to leave: what comes due waits
         self._heap: list[tuple[int, int, str, Job]] = []  # (due, order, guild, job); also what does not count any more
         self._order = itertools.count()
 
@@ -90,6 +91,7 @@ class CronJobs:
 
         A job that was there before, by name and expression, keeps its next time and its history; its runs only if the isolate is the same.
         """
+        self._paused.discard(guild_id)
         before = self._guilds.pop(guild_id, None)
         arriving = self._arriving.pop(guild_id, {})
         old = before.jobs if before is not None else {}
@@ -111,6 +113,7 @@ class CronJobs:
 
     def drop(self, guild_id: str) -> None:
         """The guild's script runs here no more."""
+        self._paused.discard(guild_id)
         guild = self._guilds.pop(guild_id, None)
         _retire(guild.jobs.values() if guild is not None else ())
 
@@ -122,6 +125,29 @@ class CronJobs:
     def expect(self, guild_id: str, jobs: Iterable[CronJobState]) -> None:
         """What another worker exported: `serve` goes on from there."""
         self._arriving[guild_id] = {state.spec.name: state for state in jobs}
+
+    def is_expected(self, guild_id: str) -> bool:
+        """Whether the next `serve` goes on from what another worker exported."""
+        return guild_id in self._arriving
+
+    def expect_no_more(self, guild_id: str) -> None:
+        """The guild does not come."""
+        self._arriving.pop(guild_id, None)
+
+    def pause(self, guild_id: str) -> None:
+        """The guild is about to leave: nothing begins any more, what comes due waits."""
+        self._paused.add(guild_id)
+
+    def resume(self, guild_id: str, now_s: float) -> list[JobRun]:
+        """It stays. Returns what is to be run now."""
+        self._paused.discard(guild_id)
+        guild = self._guilds.get(guild_id)
+        starting = []
+        for job in guild.jobs.values() if guild is not None else ():
+            if job.waiting_since_s is not None and job.running_since_s is None:
+                job.waiting_since_s = None
+                starting.append(self._begin(guild_id, job, now_s))
+        return starting
 
     # Time
 
@@ -139,10 +165,10 @@ class CronJobs:
             missed = self._advance(guild_id, job, due_s, now_s)
             job.missed += missed
             self._counters.cron_missed += missed
-            if job.running_since_s is None:
+            if job.running_since_s is None and guild_id not in self._paused:
                 self._counters.cron_late_us += int((now_s - due_s) * 1e6)
                 starting.append(self._begin(guild_id, job, now_s))
-            elif job.spec.skip_if_running:
+            elif job.running_since_s is not None and job.spec.skip_if_running:
                 job.skipped += 1
                 self._counters.cron_skipped += 1
             elif job.waiting_since_s is None:
@@ -206,6 +232,9 @@ class CronJobs:
         job.failures += outcome not in SUCCESSES
         run = job.last = replace(job.last, outcome=outcome, elapsed_us=elapsed_us)
         job.running_since_s, waiting_since_s, job.waiting_since_s = None, job.waiting_since_s, None
+        if waiting_since_s is not None and guild_id in self._paused:
+            job.waiting_since_s = waiting_since_s
+            return Ended(run, None)
         if waiting_since_s is not None:
             return Ended(run, self._begin(guild_id, job, waiting_since_s))
         if job.is_over:

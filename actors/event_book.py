@@ -32,6 +32,10 @@ class EventBook:
         """(guild id, highest number), also of guilds that are elsewhere by now."""
         return tuple(self._received.items())
 
+    def highest(self, guild_id: str) -> int:
+        """Number of the last event of a guild that has come; 0: none has."""
+        return self._received.get(guild_id, 0)
+
     def unfinished(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
         """(guild id, numbers in order), of guilds that have any."""
         return tuple((guild_id, tuple(sorted(seqs))) for guild_id, seqs in self._unfinished.items() if seqs)

@@ -1,14 +1,14 @@
 """What the router knows of events under way: per guild a lane, per worker a backlog. Pure.
 
-A guild's lane is open, or held while its isolate is being loaded; a held lane queues. Everything that was sent to a worker
-stays in the lane's `unfinished` until the worker reports it done, so that after a worker's death the events it never
+A guild's lane is open, or held while it has no isolate, or gated while it moves (gate.py): then it queues. Everything that was sent
+to a worker stays in the lane's `unfinished` until the worker reports it done, so that after a worker's death the events it never
 started can be sent again, in order.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flora.messages.ids import GuildId, WorkerId
@@ -33,6 +33,7 @@ class Lane:
     waiting: deque[Row] = field(default_factory=deque)
     unfinished: dict[int, Row] = field(default_factory=dict)  # in gateway order
     shedding: int = 0  # events shed since the last one that was let through
+    gated: bool = False  # the guild moves
 
     @property
     def backlog(self) -> int:
@@ -142,7 +143,7 @@ class Lanes:
         lane.shedding = 0
         self.tally.accepted += 1
         self._grew(GuildId(row[1]), lane)
-        if lane.held or lane.waiting:
+        if lane.held or lane.gated or lane.waiting:
             lane.waiting.append(row)
             return False
         self._send(lane, row)
@@ -213,11 +214,46 @@ class Lanes:
         if lane is None:
             return []
         lane.held = False
-        rows = list(lane.waiting)
-        lane.waiting.clear()
+        return [] if lane.gated else self._let_through(lane, len(lane.waiting))
+
+    def gate(self, guild_id: GuildId) -> None:
+        """The guild is about to move: its lane queues, whether it is held or not."""
+        self._lanes[guild_id].gated = True
+
+    def ungate(self, guild_id: GuildId) -> list[Row]:
+        """Its move is over; gives what is to be sent now, in order: nothing where the lane is held, or is no more."""
+        lane = self._lanes.get(guild_id)
+        if lane is None:
+            return []
+        lane.gated = False
+        return [] if lane.held else self._let_through(lane, len(lane.waiting))
+
+    def last_waiting(self, guild_id: GuildId) -> int:
+        """Number of the last event that waits; 0: none does."""
+        lane = self._lanes.get(guild_id)
+        return lane.waiting[-1][0] if lane is not None and lane.waiting else 0
+
+    def let_through(self, guild_id: GuildId, mark: int) -> list[Row]:
+        """What is to be sent now of a gated lane, in order: everything up to an event's number."""
+        lane = self._lanes.get(guild_id)
+        if lane is None or lane.held:
+            return []
+        return self._let_through(lane, sum(row[0] <= mark for row in lane.waiting))
+
+    def _let_through(self, lane: Lane, count: int) -> list[Row]:
+        rows = [lane.waiting.popleft() for _ in range(count)]
         for row in rows:
             self._send(lane, row)
         return rows
+
+    def insert(self, guild_id: GuildId, rows: Iterable[Row]) -> None:
+        """Puts events that the guild has missed among those that wait, by their numbers. The lane is gated."""
+        lane = self._lanes[guild_id]
+        for row in rows:
+            self.tally.accepted += 1
+            self._grew(guild_id, lane)
+            lane.waiting.append(row)
+        lane.waiting = deque(sorted(lane.waiting, key=lambda row: row[0]))
 
     def take_back(self, guild_id: GuildId) -> int:
         """Holds a lane; what its worker has not done waits again, in order. For events that are known not to have started.
@@ -234,13 +270,13 @@ class Lanes:
         return count
 
     def move(self, guild_id: GuildId, worker: WorkerId) -> None:
-        """Lets a held lane lead to another worker from now on.
+        """Lets a held or gated lane lead to another worker from now on.
 
         Raises:
             ValueError: the old one still has events of the guild, or the lane is open.
         """
         lane = self._lanes[guild_id]
-        if not lane.held or lane.unfinished:
+        if not (lane.held or lane.gated) or lane.unfinished:
             raise ValueError(f"guild {guild_id} cannot move: {len(lane.unfinished)} events are under way")
         share = min(lane.backlog, GUILD_SHARE)
         self._pressure[lane.worker] = self.pressure_on(lane.worker) - share

@@ -27,6 +27,7 @@ from flora.actors.os_limits import limit_process
 from flora.actors.worker_calls import CallResult, RestCalls
 from flora.actors.worker_cron import WorkerCron
 from flora.actors.worker_isolates import DEFAULT_RUNTIME, Isolates, Resident, Surroundings
+from flora.actors.worker_moves import WorkerMoves
 from flora.actors.worker_reports import RouterReports
 from flora.actors.worker_watch import DEADLINE_SWEEP_S, Watch
 from flora.messages.base import Address
@@ -38,6 +39,7 @@ from flora.messages.ids import GuildId
 from flora.messages.isolate import (
     EngineSaid,
     IsolateClosed,
+    IsolateFrozen,
     IsolateLoaded,
     IsolateReport,
     IsolateUsage,
@@ -47,6 +49,7 @@ from flora.messages.isolate import (
 from flora.messages.kv import KvCall, ReleaseKv
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
+from flora.messages.migration import DropFrozen, MoveOut, ThawGuild
 from flora.messages.placement import ReadGuildUsage
 from flora.messages.secrets import GiveSecrets
 
@@ -58,8 +61,8 @@ TICK_S = 1.0  # of the worker's own clock: memory, key-value stores
 class Worker(FloraActor):
     """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
 
-    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, GiveSecrets, KvCall, ReleaseKv, ReadMetrics, ReadGuildUsage, ListCronJobs,
-               RunCronJob (router), RestResultsFrame (gateway), CronTick (cron)
+    Receives   DispatchFrame, LoadIsolate, UnloadIsolate, MoveOut, ThawGuild, DropFrozen, GiveSecrets, KvCall, ReleaseKv, ReadMetrics,
+               ReadGuildUsage, ListCronJobs, RunCronJob (router), RestResultsFrame (gateway), CronTick (cron)
     Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book), CronDue (cron), AdoptCronJobs, NoteCronRuns (deployer);
                to its isolates, in its local actor system, what messages/isolate.py lists
     State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder. Its guilds'
@@ -116,6 +119,11 @@ class Worker(FloraActor):
         kv_side, kv_tally = WorkerSide(self, self._isolates), KvTally(self.counters)
         exports_root = msg.settings.data_dir / EXPORTS_FOLDER
         self._kv = KvService(backend_of(msg.settings), kv_side, kv_tally, exports_root)
+        self._moves = WorkerMoves(
+            *(self, self._isolates, self._cron, self._kv, self._secrets),
+            settle=self._drain_local,
+            heard=lambda: self._reports.book.highest(DEFAULT_RUNTIME),
+        )
         runtime = msg.settings.runtime
         memory = MemoryGuard(runtime.max_worker_memory_mb, runtime.max_workers)
         self._watch = Watch(self.after, self._isolates, self._host, memory, self.counters)
@@ -131,7 +139,8 @@ class Worker(FloraActor):
         if peers.router != self.peers.router and peers.router is not None:
             self._reports.forget_router()
             self._isolates.give_up_loads()
-            self.send(peers.router, self._reports.state(self._isolates.guilds()))
+            self._moves.router_gone()
+            self.send(peers.router, self._reports.state(self._isolates.guilds(), self._moves.frozen_guilds()))
             self._reports.remind(self._isolates.wedged.values())
         if peers.gateway != self.peers.gateway and peers.gateway is not None:
             self._answer(self._calls.gateway_gone())
@@ -160,6 +169,21 @@ class Worker(FloraActor):
         """Stops a guild's isolate at once."""
         self._isolates.unload(msg.guild_id)
         self.reply_ok(msg, sender)
+
+    def receiveMsg_MoveOut(self, msg: MoveOut, sender: Address) -> None:
+        """A guild is to leave."""
+        if sender == self.peers.router:
+            self._moves.out(msg, sender)
+
+    def receiveMsg_ThawGuild(self, msg: ThawGuild, sender: Address) -> None:
+        """It stays after all."""
+        if sender == self.peers.router:
+            self._moves.thaw(msg, sender)
+
+    def receiveMsg_DropFrozen(self, msg: DropFrozen, sender: Address) -> None:
+        """It has arrived where it was to go."""
+        if sender == self.peers.router:
+            self._moves.drop(msg.guild_id, msg.epoch)
 
     def receiveMsg_DispatchFrame(self, msg: DispatchFrame, sender: Address) -> None:
         """Hands events to their isolates, each isolate's in one message."""
@@ -248,6 +272,8 @@ class Worker(FloraActor):
                     self._reported(message)
                 case IsolateLoaded():
                     self._isolates.loaded(message)
+                case IsolateFrozen():
+                    self._moves.frozen(message)
                 case IsolateClosed():
                     self._isolates.closed(message)
                 case IsolateUsage():

@@ -74,9 +74,10 @@ class WorkerCron:
         """A guild's jobs, all of them, and the isolate they run in."""
         if not guild_id:
             return
+        has_come = self.jobs.is_expected(guild_id)
         self.jobs.serve(guild_id, key, specs, self._clock())
         self._may_have_moved = True
-        if specs:
+        if specs and not has_come:  # else the deployer knows them, and they have brought their last runs along
             self._adopt(guild_id, key, ADOPT_TRIES)
 
     def drop(self, guild_id: str) -> None:
@@ -86,6 +87,10 @@ class WorkerCron:
         for asked in [asked for asked in self._asked if asked[0] == guild_id]:
             request, asker = self._asked.pop(asked)
             self._shell.reply_failed(request, asker, Unavailable("the script was ended meanwhile", guild_id=guild_id))
+
+    def resume(self, guild_id: str) -> None:
+        """A guild that was about to leave stays."""
+        self._begin(self.jobs.resume(guild_id, self._clock()))
 
     def _adopt(self, guild_id: str, key: int, tries: int) -> None:
         """Asks what ran in earlier lives. Not of use any more when the guild's script is another one by then."""

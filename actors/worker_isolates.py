@@ -83,6 +83,7 @@ class Isolates:
         self.wedged: dict[int, tuple[str, str]] = {}  # isolates that do not end: (guild, why), as reported
         self.abandoned: set[str] = set()  # guilds of those; their events are no longer ours
         self.active: set[int] = set()  # isolates in which something runs or loads
+        self.on_change: Callable[[str], None] = lambda guild_id: None  # before another isolate serves a guild, or none
         self._next_key = 1
         self._shell = shell
         self._around = around
@@ -114,6 +115,8 @@ class Isolates:
 
     def build(self, guild_id: str, request: LoadIsolate | None, asker: Address | None) -> None:
         """Makes an isolate beside the one that serves; a request is answered when it has loaded."""
+        if request is not None and request.jobs is not None:
+            self._around.cron.jobs.expect(guild_id, request.jobs)
         self.abandoned.discard(guild_id)
         key = self._next_key
         self._next_key += 1
@@ -138,12 +141,11 @@ class Isolates:
                 self.tell(resident, GivePlaceholders(placeholders=placeholders))
         return bool(here)
 
-    def supersede(self, guild_id: str) -> None:
+    def supersede(self, guild_id: str, why: str = "a newer script was to be loaded instead") -> None:
         """A newer load has come: who asked for the older one no longer waits for it, and it must not be the last to finish."""
         for resident in self.residents.values():
             if resident.guild_id == guild_id and resident.request is not None:
-                why = Unavailable("a newer script was to be loaded instead")
-                self._shell.reply_failed(resident.request, resident.asker, why)
+                self._shell.reply_failed(resident.request, resident.asker, Unavailable(why))
                 self._give_up(resident)
 
     def give_up_loads(self) -> None:
@@ -153,8 +155,13 @@ class Isolates:
                 self._give_up(resident)
 
     def _give_up(self, resident: Resident) -> None:
+        self._comes_not(resident)
         resident.request, resident.given_up = None, True
-        self._close(resident)
+        self.close(resident)
+
+    def _comes_not(self, resident: Resident) -> None:
+        if resident.request is not None and resident.request.jobs is not None:
+            self._around.cron.jobs.expect_no_more(resident.guild_id)
 
     def loaded(self, message: IsolateLoaded) -> None:
         """From now on it serves its guild, and the one before ends with its last event."""
@@ -164,6 +171,7 @@ class Isolates:
         if message.error is not None:
             self._load_failed(resident, message.code or LoadFailed.code, message.error)
             return
+        self.on_change(resident.guild_id)
         old = self.serving.get(resident.guild_id)
         self.serving[resident.guild_id] = resident
         resident.serving = True
@@ -175,14 +183,16 @@ class Isolates:
         if old is not None:
             self._counters.isolate_restarts += 1
             old.serving = False
-            self._close(old, self._shell.settings.runtime.dispatch_timeout_s or REPLACED_LIMIT_S)
+            self.close(old, self._shell.settings.runtime.dispatch_timeout_s or REPLACED_LIMIT_S)
         if resident.request is not None:
-            value = {"replaced": old is not None, "handlers": resident.handlers}
+            heard = self._reports.book.highest(DEFAULT_RUNTIME)
+            value = {"replaced": old is not None, "handlers": resident.handlers, "heard": heard}
             self._shell.reply_ok(resident.request, resident.asker, value)
             resident.request = None
 
     def _load_failed(self, resident: Resident, code: str, error: str) -> None:
-        self._close(resident)
+        self._comes_not(resident)
+        self.close(resident)
         if resident.guild_id == DEFAULT_RUNTIME:
             # The worker itself is well; every deploy will be refused with the same text, which says more than no system at all.
             log.error("the SDK does not load: %s", error, extra={"action": "sdk_failed", "code": code})
@@ -222,30 +232,44 @@ class Isolates:
 
     # Ending
 
+    def take_out(self, resident: Resident) -> None:
+        """An isolate serves no more, and stays: its guild may come back to it."""
+        del self.serving[resident.guild_id]
+        resident.serving = False
+
+    def put_back(self, resident: Resident) -> None:
+        """It serves again."""
+        self.serving[resident.guild_id] = resident
+        resident.serving = True
+
     def unload(self, guild_id: str) -> None:
-        """Stops a guild's isolate at once."""
+        """Stops a guild's isolate at once, and those of it that load."""
+        self.on_change(guild_id)
+        self.supersede(guild_id, "the script was to be unloaded meanwhile")
         resident = self.serving.pop(guild_id, None)
         if resident is not None:
             self._around.cron.drop(guild_id)
             resident.serving = False
-            self._close(resident)
+            self.close(resident)
         self._around.left(guild_id)
 
     def lose(self, resident: Resident, why: str) -> None:
         """An isolate could not be rebuilt."""
         if self.serving.get(resident.guild_id) is resident:
+            self.on_change(resident.guild_id)
             del self.serving[resident.guild_id]
             self._around.cron.drop(resident.guild_id)
             log.error("a guild's script was given up: %s", why, extra={"guild_id": resident.guild_id})
             self._reports.lost(resident.guild_id, why)
             self._around.left(resident.guild_id)
         resident.serving = False
-        self._close(resident)
+        self.close(resident)
 
     def report_wedged(self, resident: Resident, why: str) -> None:
         """Nothing of the guild runs here any more but the isolate that does not end; what had started has been reported."""
         guild_id = resident.guild_id
         if self.serving.get(guild_id) is resident:
+            self.on_change(guild_id)
             del self.serving[guild_id]
             self._around.cron.drop(guild_id)
         resident.serving = False
@@ -283,13 +307,15 @@ class Isolates:
         resident = self.residents.get(key)
         if resident is None or key in self.wedged:
             return
+        self.on_change(resident.guild_id)
         successor = self.serving.pop(resident.guild_id, None)
         if successor is not None:
             self._around.cron.drop(resident.guild_id)
             successor.serving = False
-            self._close(successor)
+            self.close(successor)
             self._around.settle()
         self.report_wedged(resident, "an isolate of this guild, no longer in use, does not end")
 
-    def _close(self, resident: Resident, limit_s: float = 0) -> None:
+    def close(self, resident: Resident, limit_s: float = 0) -> None:
+        """Has an isolate end, at once or within a limit for what runs in it."""
         self.tell(resident, CloseIsolate(limit_s=limit_s))

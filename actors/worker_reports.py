@@ -62,9 +62,12 @@ class RouterReports:
         """What was for a router that is gone; the next one is told by `state` and `remind`."""
         self.link.take_back()
 
-    def state(self, guilds: tuple[tuple[str, tuple[str, ...]], ...]) -> WorkerReport:
-        """What a new router must know first. guilds: (guild id, event names) of those that serve."""
-        return WorkerReport(guilds=guilds, received=self.book.received(), unfinished=self.book.unfinished())
+    def state(
+        self, guilds: tuple[tuple[str, tuple[str, ...]], ...], frozen: tuple[tuple[str, int], ...] = ()
+    ) -> WorkerReport:
+        """What a new router must know first. guilds: (guild id, event names) of those that serve; frozen: as in WorkerReport."""
+        book = self.book
+        return WorkerReport(guilds=guilds, received=book.received(), unfinished=book.unfinished(), frozen=frozen)
 
     def remind(self, wedged: Iterable[tuple[str, str]]) -> None:
         """Tells a new router of isolates that do not end: (guild id, why)."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from flora.messages.base import Address, Frame, Message, Request
+from flora.messages.cron import CronJobState
 from flora.messages.ids import GuildId
 from flora.messages.secrets import NO_SECRETS, GuildSecrets
 
@@ -62,11 +63,13 @@ class WorkerReport(Message):
     guilds: tuple[tuple[str, tuple[str, ...]], ...]  # (guild_id, every event name it handles), of isolates that serve
     received: tuple[tuple[str, int], ...]  # (guild_id, highest seq ever received); "": events of no guild
     unfinished: tuple[tuple[str, tuple[int, ...]], ...]  # (guild_id, seqs that are received and not done)
+    frozen: tuple[tuple[str, int], ...] = ()  # (guild_id, epoch of the move), of isolates that were about to leave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadIsolate(Request):
-    """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool, "handlers": event names}.
+    """Build the guild's isolate beside the one it has; swap when it has loaded. Ok.value: {"replaced": bool, "handlers": event names,
+    "heard": number of the last event of no guild that came before it served}.
 
     Failed: LOAD_FAILED, LOAD_TIMED_OUT, OUT_OF_MEMORY; the old isolate goes on. UNAVAILABLE: see `secrets`.
     """
@@ -77,6 +80,8 @@ class LoadIsolate(Request):
     # None: as this worker has them; where it has none, it does not load.
     secrets: GuildSecrets | None = field(default=NO_SECRETS, repr=False)
     restore: bool = False  # the script was there before: a job whose time is over does not keep it from loading
+    # The guild comes from another worker, and with it its cron jobs; None: it does not, and they begin anew.
+    jobs: tuple[CronJobState, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

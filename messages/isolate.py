@@ -2,7 +2,7 @@
 
 Worker → isolate   BootIsolate, then LoadScript → IsolateLoaded; then RunEvents, RunJob, EngineSaid, OpsAnswered, GivePlaceholders,
                    CheckDeadlines in any order;
-                   ReadUsage → IsolateUsage; CloseIsolate at the end.
+                   ReadUsage → IsolateUsage; FreezeIsolate → IsolateFrozen; ThawIsolate; CloseIsolate at the end.
 Isolate → worker   IsolateLoaded; IsolateReport after anything changed; IsolateClosed last.
 """
 
@@ -101,6 +101,27 @@ class EndForMemory(Message):
     """The worker has too much memory in use, and this isolate is the reason: end what runs and make the isolate anew."""
 
     why: str  # for the guild's log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FreezeIsolate(Message):
+    """Your guild moves: as soon as nothing runs and no operation is under way, do nothing more and say IsolateFrozen. Timers of the
+    script do not count. It takes events until then.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IsolateFrozen(Message):
+    """Nothing of this isolate acts any more, until ThawIsolate."""
+
+    key: int
+    script: str = field(repr=False)
+    source_map: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThawIsolate(Message):
+    """Go on; or do not freeze after all. What its timers have missed becomes due."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

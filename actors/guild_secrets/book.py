@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from flora.messages.secrets import GuildSecrets, LiveSecret
+from flora.messages.secrets import NO_SECRETS, GuildSecrets, LiveSecret
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    version: int
+    secrets: GuildSecrets = field(repr=False)
     placeholders: Mapping[str, str]
     by_placeholder: Mapping[str, LiveSecret] = field(repr=False)
 
 
-_NOTHING = _Known(0, {}, {})
+_NOTHING = _Known(NO_SECRETS, {}, {})
 
 
 class SecretBook:
@@ -36,11 +36,15 @@ class SecretBook:
     def give(self, guild_id: str, secrets: GuildSecrets) -> bool:
         """Takes a set over, unless the one that is known is newer: False."""
         known = self._known.get(guild_id)
-        if known is not None and known.version > secrets.version:
+        if known is not None and known.secrets.version > secrets.version:
             return False
         by_placeholder = {text: entry for entry in secrets.entries for text in entry.placeholders}
-        self._known[guild_id] = _Known(secrets.version, secrets.placeholders(), by_placeholder)
+        self._known[guild_id] = _Known(secrets, secrets.placeholders(), by_placeholder)
         return True
+
+    def export(self, guild_id: str) -> GuildSecrets:
+        """The guild's set, for the worker that is to have the guild."""
+        return self._known.get(guild_id, _NOTHING).secrets
 
     def forget(self, guild_id: str) -> None:
         """Nothing of the guild lives here any more."""

@@ -15,6 +15,7 @@ from flora.messages.isolate import (
     CloseIsolate,
     EndForMemory,
     EngineSaid,
+    FreezeIsolate,
     GivePlaceholders,
     LoadScript,
     OpsAnswered,
@@ -22,6 +23,7 @@ from flora.messages.isolate import (
     ReadUsage,
     RunEvents,
     RunJob,
+    ThawIsolate,
 )
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,10 @@ class GuildIsolate(Actor):
                 session.end_for_memory(why)
             case ReadUsage(with_heap=with_heap):
                 session.tell_usage(with_heap=with_heap)
+            case FreezeIsolate():
+                session.freeze()
+            case ThawIsolate():
+                session.thaw()
             case CloseIsolate(limit_s=limit_s):
                 session.close(limit_s)
             case _:

@@ -13,6 +13,7 @@ class Phase(Enum):
     OPENING = "opening"  # the engine makes an isolate: prelude and SDK
     LOADING = "loading"  # the guild's script runs its top level
     SERVING = "serving"
+    FROZEN = "frozen"  # its guild moves: it does nothing, and goes on or is closed
     RESTING = "resting"  # the isolate ended; it is closed, then after a pause made anew
     REFUSED = "refused"  # the first load failed: only `close` is left
     FAILED = "failed"  # it could not be made anew: only `close` is left

@@ -80,6 +80,7 @@ class Serving(ABC):
         self._held_end: tuple[str, str | None, int] | None = None  # how that run says it ended
         self._more = False  # the prelude asked for another take
         self._was_busy = False
+        self._is_leaving = False  # to be frozen as soon as it is at rest
         self._messages: deque[Message] = deque()
 
     # What the worker calls
@@ -127,7 +128,12 @@ class Serving(ABC):
 
     def _pump(self) -> None:
         isolate = self._isolate
-        if isolate is None or not isolate.idle or self._phase is Phase.OPENING or self._overrun.rescuing:
+        if (
+            isolate is None
+            or not isolate.idle
+            or self._phase in (Phase.OPENING, Phase.FROZEN)
+            or self._overrun.rescuing
+        ):
             return
         text = self._next_input()
         if text is not None:
@@ -348,7 +354,7 @@ class Serving(ABC):
         """When `check` is to be called, monotonic. Not while V8 is at work: its answer comes first."""
         if self._phase is Phase.RESTING:
             return self._rest_until_s if self._is_gone else None
-        if self._wake_at_s is None and not self._meters.waits:
+        if self._phase is Phase.FROZEN or (self._wake_at_s is None and not self._meters.waits):
             return None
         if self._isolate is not None and not self._isolate.idle:
             return None

@@ -18,9 +18,10 @@ from flora.actors.isolate.host import uses_fetch
 from flora.actors.isolate.output_text import UnreadableOutput, decode_output
 from flora.actors.isolate.phases import STATES, Phase
 from flora.actors.isolate.serving import Serving
+from flora.messages.base import Message
 from flora.messages.dispatch import Outcome
 from flora.messages.errors import BugError, HeapExhausted, LoadFailed, LoadTimedOut
-from flora.messages.isolate import IsolateClosed, IsolateLoaded, IsolateUsage
+from flora.messages.isolate import IsolateClosed, IsolateFrozen, IsolateLoaded, IsolateUsage
 from flora.messages.placement import GuildState
 
 
@@ -33,7 +34,7 @@ class IsolateSession(Serving):
         self, script: str | None, source_map: str | None, placeholders: Mapping[str, str], *, restore: bool = False
     ) -> None:
         """Opens the isolate and, given a script, runs it. Answered by IsolateLoaded."""
-        self._script = script
+        self._script, self._source_map = script, source_map
         self._placeholders = placeholders
         self._is_restore = restore
         self._uses_fetch = uses_fetch(script)
@@ -92,6 +93,33 @@ class IsolateSession(Serving):
         if not self._is_gone:
             self._feed.control("secrets", dict(placeholders))
             self._pump()
+
+    def freeze(self) -> None:
+        """The guild is about to move: at rest nothing more begins. Answered by IsolateFrozen, unless `thaw` comes first."""
+        self._is_leaving = True
+
+    def thaw(self) -> None:
+        """It stays."""
+        self._is_leaving = False
+        if self._phase is Phase.FROZEN:
+            self._phase = Phase.SERVING
+        self._pump()
+
+    def take_messages(self) -> Iterable[Message]:
+        """What the worker is to hear, in order."""
+        if self._is_leaving and self._is_at_rest:
+            self._phase, self._is_leaving = Phase.FROZEN, False
+            self._report_if_changed()
+            self._messages.append(IsolateFrozen(key=self._key, script=self._script or "", source_map=self._source_map))
+        return super().take_messages()
+
+    @property
+    def _is_at_rest(self) -> bool:
+        """Nothing runs, no operation is under way, and V8 has said all there was. Script timers do not count."""
+        if self._phase is not Phase.SERVING or self._isolate is None or not self._isolate.idle:
+            return False
+        waits = not self._runs.empty or self._feed or self._held_ops or self._more or self._overrun.rescuing
+        return not (waits or len(self._ops))
 
     def end_for_memory(self, why: str) -> None:
         """The worker has too little memory, and this isolate too much of it."""
