@@ -11,8 +11,9 @@ import itertools
 import logging
 import os
 import secrets
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -27,14 +28,19 @@ from thespian.actors import (
     WatchMessage,
 )
 
-from flora.actors.bridge import AsyncBridge, Outgoing
+from flora.actors import dead_letters, wire
+from flora.actors.bridge import AsyncBridge, Outgoing, Unanswered
+from flora.actors.hops import Hops
 from flora.actors.process_log import configure_logging
+from flora.actors.strays import POISONED, REFUSED, UNDELIVERABLE, Strays
 from flora.actors.tracing import Tracer
-from flora.messages.base import Address, Failed, Message, Ok, Request
+from flora.messages.base import Address, Failed, Frame, Message, Ok, Reply, Request, TraceContext
 from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
 from flora.messages.settings import Settings
+from flora.messages.trace import current_trace, working_on
+from flora.storage.trace_record import TraceRecord
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +50,20 @@ DEFERRED = object()
 """Returned by `on_start` or `on_drain`: the reply comes later, through `reply_ok` or `reply_failed`."""
 
 OnReply = Callable[[Ok | Failed], None]
+
+_NEVER_TRACED = (Frame, Start, PeersChanged, Drain)
+"""What carries things of many traces, and what begins or ends more than a trace."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A question that has no answer yet."""
+
+    name: str
+    whom: Address | None
+    on_reply: OnReply
+    trace: TraceContext | None  # what was being worked on when it was asked; its answer belongs to that, too
+    at_us: int
 
 
 class FloraActor(Actor):
@@ -70,8 +90,12 @@ class FloraActor(Actor):
         self._traces = False
         self._watched: list[int] = []
         self._handlers: dict[type, Callable[[Any, Address], Any]] = {}
-        self._asked: dict[ReqId, tuple[OnReply, Address | None]] = {}
-        self._timers: dict[int, Callable[[], None]] = {}
+        self._asked: dict[ReqId, _Asked] = {}
+        self._timers: dict[int, tuple[Callable[[], None], TraceContext | None]] = {}
+        self._in_timer = False
+        self._hops = Hops(self.name, self._keep_record, 0)
+        self.strays = Strays(self.name, self._keep_record)
+        self._ending = False  # what is undeliverable from now on is no news
         self._timer_ids = itertools.count(1)
         self._req_ids = (ReqId(f"{self.incarnation}/{number}") for number in itertools.count(1))
 
@@ -94,7 +118,11 @@ class FloraActor(Actor):
 
     def on_poison(self, message: object, sender: Address) -> None:
         """The receiver could not handle a message of ours, or is gone."""
-        log.warning("message came back", extra={"action": "poison", "class": type(message).__name__})
+
+    def _came_back(self, message: object, sender: Address) -> None:
+        why = "its receiver could not handle it, or is gone"
+        self._note_stray(POISONED, message, why, logging.WARNING)
+        self.on_poison(message, sender)
 
     def on_drain(self, msg: Drain) -> Any:
         """Take nothing new, finish what runs. Returns the reply's value, or DEFERRED."""
@@ -110,25 +138,48 @@ class FloraActor(Actor):
     def tell(self, to: Address | None, message: Message) -> None:
         """Sends, unless there is nobody to send to (a peer that is being restarted)."""
         if to is None:
-            log.debug("nobody to send to", extra={"action": "no_peer", "class": type(message).__name__})
+            self._note_stray(UNDELIVERABLE, message, "its receiver is not there now", logging.INFO)
             return
         self.send(to, message)
 
     def ask(self, to: Address | None, request: Request, on_reply: OnReply, limit_s: float = 30) -> ReqId:
         """Sends a request; `on_reply` is called exactly once, with `Failed(TIMED_OUT)` when no reply came in time."""
         req_id = next(self._req_ids)
-        self._asked[req_id] = (on_reply, to)
+        kind = type(request).__name__
+        self._asked[req_id] = _Asked(kind, to, on_reply, current_trace.get(), time.time_ns() // 1000)
         if limit_s:
-            kind = type(request).__name__
             late = TimedOut(f"no answer to {kind} within {limit_s:g} s", request=kind, limit_s=limit_s)
-            self.after(limit_s, lambda: self._settle(late.as_failed(req_id)))
+            self.after(limit_s, lambda: self._answer_for(late.as_failed(req_id)))
         self.tell(to, replace(request, req_id=req_id, reply_to=None))
         return req_id
 
     def give_up_on(self, peer: Address, error: FloraError) -> None:
         """Answers every question to a peer that is gone with `error`, instead of waiting for the limit."""
-        for req_id in [req_id for req_id, (_, whom) in self._asked.items() if whom == peer]:
-            self._settle(error.as_failed(req_id))
+        for req_id in [req_id for req_id, asked in self._asked.items() if asked.whom == peer]:
+            self._answer_for(error.as_failed(req_id))
+
+    def send(self, to: Address, message: Any) -> None:
+        """Thespian's way out. What leaves while a traced message is handled belongs to its trace, frames excepted."""
+        current = current_trace.get()
+        if current is not None or self._hops.open:
+            message = self._traced(message, current)
+        super().send(to, message)
+
+    def _traced(self, message: Any, current: TraceContext | None) -> Any:
+        if not isinstance(message, Message) or isinstance(message, _NEVER_TRACED):
+            return message
+        trace = message.trace
+        if isinstance(message, Reply):
+            trace = self._hops.replied(message) or trace
+        elif current is not None and (trace is None or trace.trace_id == current.trace_id):
+            trace = current
+        elif trace is not None and trace.sent_us:
+            return message  # of the loop, which has said when
+        return message if trace is None else replace(message, trace=replace(trace, sent_us=time.time_ns() // 1000))
+
+    def _keep_record(self, record: TraceRecord) -> None:
+        if self._traces:
+            self.tracer.keep(record)
 
     def reply_ok(self, request: Request, sender: Address | None, value: Any = None) -> None:
         """Answers a request with `Ok`. `sender` may be None for a deferred Start or Drain, which know where they came from."""
@@ -143,9 +194,12 @@ class FloraActor(Actor):
         self._watched.append(fd)
 
     def after(self, delay_s: float, function: Callable[[], None]) -> int:
-        """Calls a function on this actor's thread after a delay. Returns a number for `cancel_timer`."""
+        """Calls a function on this actor's thread after a delay. Returns a number for `cancel_timer`.
+
+        It belongs to the trace that is being worked on; timers that it sets itself do not, or a clock would never leave its first trace.
+        """
         number = next(self._timer_ids)
-        self._timers[number] = function
+        self._timers[number] = (function, None if self._in_timer else current_trace.get())
         self.wakeupAfter(timedelta(seconds=delay_s), payload=number)
         return number
 
@@ -153,14 +207,37 @@ class FloraActor(Actor):
         """Forgets a timer; an unknown or past one is ignored."""
         self._timers.pop(number, None)
 
+    # What came to nothing
+
+    def ignore(self, message: Message, why: str) -> None:
+        """Notes that a message was received and is not acted on."""
+        self._note_stray(REFUSED, message, why, logging.INFO)
+
+    def _undelivered(self, message: object, why: str) -> None:
+        # Frames are told of quietly: their link sends what was in them again, or settles it.
+        self._note_stray(UNDELIVERABLE, message, why, logging.INFO if isinstance(message, Frame) else logging.WARNING)
+
+    def _note_stray(self, outcome: str, message: object, why: str, level: int) -> None:
+        if self._ending:
+            return
+        self.strays.note(
+            outcome,
+            type(message).__name__,
+            why,
+            trace=getattr(message, "trace", None),
+            guild_id=getattr(message, "guild_id", None) or "",
+            level=level,
+        )
+
     # Receiving
 
     def receiveMessage(self, msg: Any, sender: Address) -> Any:
         """Thespian's entry point."""
-        try:
-            self._dispatch(msg, sender)
-        except Exception as exc:  # noqa: BLE001 - an escaping one would make the library deliver the message again
-            self._failed(msg, sender, exc)
+        trace = getattr(msg, "trace", None)
+        if trace is None:
+            self._handle(msg, sender)
+        else:
+            self._handle_traced(msg, sender, trace)
         try:
             self.flush()
         except Exception:
@@ -168,6 +245,22 @@ class FloraActor(Actor):
         if self._traces:
             self.tracer.flush()
         return ThespianWatch(self._watched) if self._watched else None
+
+    def _handle_traced(self, msg: Message, sender: Address, trace: TraceContext) -> None:
+        hop = self._hops.begin(msg, trace)
+        if isinstance(msg, Reply):
+            asked = self._asked.get(msg.req_id)
+            hop.name = f"answer to {asked.name}" if asked else "answer"
+        with working_on(hop.context):
+            error = self._handle(msg, sender)
+            self._hops.handled(hop, msg, error)
+
+    def _handle(self, msg: Any, sender: Address) -> FloraError | None:
+        try:
+            self._dispatch(msg, sender)
+        except Exception as exc:  # noqa: BLE001 - an escaping one would make the library deliver the message again
+            return self._failed(msg, sender, exc)
+        return None
 
     def _dispatch(self, msg: Any, sender: Address) -> None:
         kind = type(msg)
@@ -180,7 +273,7 @@ class FloraActor(Actor):
             self._handlers[kind] = handler
         handler(msg, sender)
 
-    def _failed(self, msg: Any, sender: Address, exc: Exception) -> None:
+    def _failed(self, msg: Any, sender: Address, exc: Exception) -> FloraError:
         if not isinstance(exc, FloraError):
             log.error("handler failed", exc_info=exc, extra={"action": "bug", "class": type(msg).__name__})
             exc = BugError(f"{self.name} failed while handling {type(msg).__name__}; see its log")
@@ -188,18 +281,30 @@ class FloraActor(Actor):
             log.error("handler refused: %s", exc, extra={"action": "refused", "class": type(msg).__name__})
         if isinstance(msg, Request):
             self.reply_failed(msg, sender, exc)
+        return exc
 
     def _unknown(self, msg: Any, sender: Address) -> None:
         self.unknown_messages += 1
         kind = type(msg).__name__
-        log.error("no handler for %s", kind, extra={"action": "unknown_message"})
+        self._note_stray(UNDELIVERABLE, msg, f"{self.name} has no handler for it", logging.ERROR)
         if isinstance(msg, Request):  # whoever asks need not wait for the end of a limit
             self.reply_failed(msg, sender, BugError(f"{self.name} does not know {kind}"))
+
+    def _answer_for(self, failed: Failed) -> None:
+        """Nobody else is going to answer this question of ours."""
+        asked = self._asked.get(failed.req_id)
+        if asked is not None and asked.trace is not None:
+            self._hops.unanswered(asked.name, asked.trace, failed, asked.at_us)
+        self._settle(failed)
 
     def _settle(self, reply: Ok | Failed) -> None:
         asked = self._asked.pop(reply.req_id, None)
         if asked is not None:
-            asked[0](reply)
+            if asked.trace is current_trace.get():
+                asked.on_reply(reply)
+            else:
+                with working_on(asked.trace):
+                    asked.on_reply(reply)
         elif not (self._bridge_open and self.bridge.answered(reply)):
             log.debug("late reply", extra={"action": "late_reply", "req_id": reply.req_id})
 
@@ -216,6 +321,10 @@ class FloraActor(Actor):
         gc.set_threshold(GC_EVERY, 20, 20)
         self.tracer = Tracer(msg.settings, msg.name, forks=self.forks)
         self._traces = self.tracer.enabled
+        self._hops = Hops(msg.name, self._keep_record, msg.settings.trace.slow_ms * 1000)
+        self.strays = Strays(msg.name, self._keep_record)
+        dead_letters.listen(self._undelivered)
+        wire.listen(self.strays.packet_refused)
         if self.uses_bridge:
             self.bridge = AsyncBridge(msg.name)
             self._bridge_open = True
@@ -230,6 +339,7 @@ class FloraActor(Actor):
         self.peers = msg.peers
 
     def receiveMsg_Drain(self, msg: Drain, sender: Address) -> None:
+        self._ending = True
         msg = replace(msg, reply_to=msg.reply_to or sender)
         value = self.on_drain(msg)
         if value is not DEFERRED:
@@ -247,21 +357,32 @@ class FloraActor(Actor):
             try:
                 if type(item) is Outgoing:
                     self.tell(item.to, item.message)
+                elif type(item) is Unanswered:
+                    self._hops.unanswered(item.name, item.trace, item.failed, item.asked_us)
                 else:
                     self.on_inbox(item)
             except Exception:
                 log.exception("inbox item failed", extra={"action": "bug", "class": type(item).__name__})
 
     def receiveMsg_WakeupMessage(self, msg: WakeupMessage, sender: Address) -> None:
-        function = self._timers.pop(msg.payload, None)
-        if function is not None:
-            function()
+        function, trace = self._timers.pop(msg.payload, (None, None))
+        if function is None:
+            return
+        self._in_timer = True
+        try:
+            if trace is None:
+                function()
+            else:
+                with working_on(trace):
+                    function()
+        finally:
+            self._in_timer = False
 
     def receiveMsg_ChildActorExited(self, msg: ChildActorExited, sender: Address) -> None:
         self.on_child_exited(msg.childAddress)
 
     def receiveMsg_PoisonMessage(self, msg: PoisonMessage, sender: Address) -> None:
-        self.on_poison(msg.poisonMessage, sender)
+        self._came_back(msg.poisonMessage, sender)
 
     def receiveMsg_ActorExitRequest(self, msg: ActorExitRequest, sender: Address) -> None:
         self.on_stop()

@@ -19,14 +19,16 @@ import itertools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from flora.messages.base import Address, Failed, Message, Reply, Request
+from flora.messages.base import Address, Failed, Message, Reply, Request, TraceContext
 from flora.messages.errors import TimedOut, error_from
 from flora.messages.ids import ReqId
+from flora.messages.trace import current_trace
 
 T = TypeVar("T")
 
@@ -37,6 +39,27 @@ class Outgoing:
 
     to: Address
     message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """Posted by the loop: a question of something traced that nobody answered in time."""
+
+    name: str
+    trace: TraceContext
+    failed: Failed
+    asked_us: int
+
+
+AnyMessage = TypeVar("AnyMessage", bound=Message)
+
+
+def _traced(message: AnyMessage, current: TraceContext | None) -> AnyMessage:
+    """The message with what it belongs to, and when it was sent: it may wait in the actor's inbox first."""
+    trace = message.trace
+    if current is not None and (trace is None or trace.trace_id == current.trace_id):
+        trace = current
+    return message if trace is None else replace(message, trace=replace(trace, sent_us=time.time_ns() // 1000))
 
 
 class AsyncBridge:
@@ -116,21 +139,25 @@ class AsyncBridge:
             FloraError: what a `Failed` stands for; TimedOut when no reply came.
         """
         req_id = next(self._req_ids)
+        trace, asked_us = current_trace.get(), time.time_ns() // 1000
         future: asyncio.Future[Any] = self.loop.create_future()
         self._asked[req_id] = future
-        self.post(Outgoing(to, replace(request, req_id=req_id, reply_to=None)))
+        self.post(Outgoing(to, _traced(replace(request, req_id=req_id, reply_to=None), trace)))
         try:
             async with asyncio.timeout(limit_s or None):
                 return await future
         except TimeoutError:
             kind = type(request).__name__
-            raise TimedOut(f"no answer to {kind} within {limit_s:g} s", request=kind, limit_s=limit_s) from None
+            late = TimedOut(f"no answer to {kind} within {limit_s:g} s", request=kind, limit_s=limit_s)
+            if trace is not None:
+                self.post(Unanswered(kind, trace, late.as_failed(req_id), asked_us))
+            raise late from None
         finally:
             self._asked.pop(req_id, None)
 
     def tell(self, to: Address, message: Message) -> None:
         """Sends a message to another actor. On the loop, or any thread."""
-        self.post(Outgoing(to, message))
+        self.post(Outgoing(to, _traced(message, current_trace.get())))
 
     def answered(self, reply: Reply) -> bool:
         """Hands a reply to the coroutine that waits for it; False when none does. On the actor's thread."""

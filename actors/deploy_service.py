@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from flora.actors.compile_cache import Script
@@ -26,6 +26,7 @@ from flora.actors.deploy_steps import DeploySteps
 from flora.actors.deployment_record import as_deploy, deploy_json, deployment_json, revision_json
 from flora.actors.guild_scripts import GuildScripts, ScriptHost
 from flora.actors.restore import PATIENCE_S, Outcome, Restorer
+from flora.actors.trace_steps import TraceSteps
 from flora.messages.deployment import Deploy, GetRevision, ListRevisions, Revision, RollBack, Undeploy
 from flora.messages.errors import BadRequest, NotFound, ShuttingDown
 from flora.messages.ids import GuildId
@@ -47,6 +48,7 @@ class DeployService:
         starter: Callable[[], Script],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         patience_s: float = PATIENCE_S,
+        trace: TraceSteps | None = None,
     ) -> None:
         """
         Args:
@@ -54,10 +56,12 @@ class DeployService:
             starter: Gives the script for guilds that never had one.
             sleep: For tests that own the time.
             patience_s: How long a restore keeps its place, see `Restorer`.
+            trace: Where the steps are written down.
         """
         self._store = store
         self._scripts = GuildScripts(store, host, sleep)
-        self._steps = DeploySteps(self._scripts, max_script_bytes)
+        self._trace = trace or TraceSteps(None)
+        self._steps = DeploySteps(self._scripts, max_script_bytes, self._trace)
         self._restorer = Restorer(
             self._scripts,
             workers=workers,
@@ -117,10 +121,14 @@ class DeployService:
             await self._steps.undeploy(request)
         return {"guild_id": request.guild_id, "undeployed": True}
 
-    def _turn(self, guild_id: GuildId) -> AbstractAsyncContextManager[None]:
+    @asynccontextmanager
+    async def _turn(self, guild_id: GuildId) -> AsyncIterator[None]:
         if self._draining:
             raise ShuttingDown("flora is shutting down and takes no deploys")
-        return self._scripts.turns.turn(guild_id, bounded=True)
+        async with AsyncExitStack() as turn:
+            with self._trace.step("deploy.turn", guild_id):
+                await turn.enter_async_context(self._scripts.turns.turn(guild_id, bounded=True))
+            yield
 
     # What people want to see
 

@@ -24,6 +24,7 @@ from flora.actors.deployment_record import (
     stored_bundle,
 )
 from flora.actors.guild_scripts import GuildScripts
+from flora.actors.trace_steps import TraceSteps
 from flora.messages.deployment import Deploy, Deployment, Revision, Undeploy
 from flora.messages.errors import FloraError, NotFound, StorageError, TimedOut, Unavailable
 from flora.messages.ids import GuildId
@@ -59,11 +60,12 @@ class _Plan:
 class DeploySteps:
     """Lives on one asyncio loop. `tasks` are those that find out what could not be known at once."""
 
-    def __init__(self, scripts: GuildScripts, max_script_bytes: int) -> None:
+    def __init__(self, scripts: GuildScripts, max_script_bytes: int, trace: TraceSteps) -> None:
         self._scripts = scripts
         self._store = scripts.store
         self._host = scripts.host
         self._max_script_bytes = max_script_bytes
+        self._step = trace.step
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def deploy(
@@ -77,22 +79,25 @@ class DeploySteps:
         """
         check_storable(request)
         try:
-            compiled = await self._scripts.compile(request.guild_id, as_sent(request))
+            with self._step("deploy.compile", request.guild_id):
+                compiled = await self._scripts.compile(request.guild_id, as_sent(request))
         except FloraError as exc:
             if record_failure:
                 await self._record_failure(request, exc, rolled_back_to)
             raise
         plan = await self._plan(request, stored_bundle(request, compiled), rolled_back_to)
         try:
-            check_size(request, compiled, self._max_script_bytes)
-            await self._host.load(request.guild_id, compiled, restore=False)
+            with self._step("deploy.load", request.guild_id, bytes=len(compiled.script)):
+                check_size(request, compiled, self._max_script_bytes)
+                await self._host.load(request.guild_id, compiled, restore=False)
         except FloraError as exc:
             if record_failure:
                 await self._record_failure(request, exc, rolled_back_to, plan)
             if isinstance(exc, TimedOut):
                 await self._put_back(request.guild_id, plan.previous)
             raise
-        recorded = await self._record_success(plan)
+        with self._step("deploy.store", request.guild_id):
+            recorded = await self._record_success(plan)
         self._host.stored(request.guild_id)
         self._scripts.deployed(request.guild_id)
         return Deployed(revision=replace(plan.revision, deployed_at=recorded.updated_at), recorded=recorded)
@@ -108,12 +113,14 @@ class DeploySteps:
         target = live.revision_id if live else ""
         line = audit_line(guild_id, request.actor, "deploy.undeploy", target, details)
         try:
-            await self._host.unload(guild_id)
+            with self._step("deploy.unload", guild_id):
+                await self._host.unload(guild_id)
         except FloraError:
             await self._put_back(guild_id, previous)
             raise
         try:
-            await self._store.remove(guild_id, line)
+            with self._step("deploy.remove", guild_id):
+                await self._store.remove(guild_id, line)
         except (StorageError, Unavailable) as exc:
             if not (isinstance(exc, Unavailable) and await self._was_removed(guild_id)):
                 outcome = await self._put_back(guild_id, previous)
@@ -205,11 +212,12 @@ class DeploySteps:
     async def _put_back(self, guild_id: GuildId, previous: Deployment | None) -> str:
         """Makes the previous script the running one again. Returns what became of it, for an error text."""
         try:
-            if previous is None:
-                await self._host.unload(guild_id)
-                self._scripts.of(guild_id).loaded = False
-                return "it was unloaded"
-            await self._scripts.run(previous)
+            with self._step("deploy.put_back", guild_id):
+                if previous is None:
+                    await self._host.unload(guild_id)
+                    self._scripts.of(guild_id).loaded = False
+                    return "it was unloaded"
+                await self._scripts.run(previous)
         except FloraError as exc:
             log.error("previous script of guild %s not put back: %s", guild_id, exc, extra={"guild_id": guild_id})
             self.reconcile(guild_id)

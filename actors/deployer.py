@@ -22,6 +22,7 @@ from flora.actors.placement_book import Noted, PlacementBook
 from flora.actors.restore import Outcome
 from flora.actors.secret_service import SecretService
 from flora.actors.starter import load_starter
+from flora.actors.trace_steps import TraceSteps
 from flora.messages.audit import AuditLine, ReadAudit, RecordAudit
 from flora.messages.base import Address, Ok, Request
 from flora.messages.cron import AdoptCronJobs, CronRun, NoteCronRuns
@@ -138,6 +139,7 @@ class Deployer(FloraActor):
             max_script_bytes=runtime.max_script_bytes,
             workers=runtime.max_workers,
             starter=load_starter,
+            trace=TraceSteps(self.tracer, self.name),
         )
         await self._take_over()
         return {}

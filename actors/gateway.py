@@ -270,7 +270,8 @@ class Gateway(FloraActor):
 
     def receiveMsg_GatewayControl(self, msg: GatewayControl, sender: Address) -> None:
         if sender != self.peers.router:
-            return  # of a router that is gone; a new one says it again
+            self.ignore(msg, "it is of a router that is gone")  # a new one says it again
+            return
         self._retained.settle(msg.settled_below)
         for frame in self._router_link.receive(msg):
             self.bridge.call(self._subscribe, frame)

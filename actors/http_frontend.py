@@ -21,6 +21,7 @@ from flora.http.entrance import Entrance, open_entrance
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.peers import PeerBook
+from flora.http.request_traces import RequestTraces
 from flora.http.server import ApiServer, Listening
 from flora.http.sessions import SessionCookies
 from flora.messages.audit import AuditLine, RecordAudit
@@ -31,6 +32,7 @@ from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
 from flora.messages.settings import Settings
 from flora.storage.postgres import Database, PostgresTokenStore
+from flora.storage.trace_record import TraceRecord
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class HttpFrontend(FloraActor):
             ),
             log_streams=self._streams,
             audit=self._audit,
+            traces=RequestTraces(self._keep_request, self.name, settings.trace.slow_ms * 1000),
             boot=self._boot,
             operator_secret=settings.api.operator_secret,
             tokens=token_store,
@@ -113,6 +116,10 @@ class HttpFrontend(FloraActor):
         listening: Listening = await self._server.start(settings.api.address, settings.api.port)
         await self._database.open()  # does not wait: health answers also while Postgres is away
         return {"port": listening.port, "address": listening.address}
+
+    def _keep_request(self, record: TraceRecord) -> None:
+        self.tracer.keep(record)
+        self.tracer.flush()
 
     async def _store_audit(self, lines: tuple[AuditLine, ...]) -> None:
         await self._peer_book.ask("deployer", RecordAudit(req_id=ReqId(""), lines=lines), AUDIT_LIMIT_S)

@@ -21,7 +21,7 @@ from typing import Any
 from thespian.system import multiprocCommon, simpleSystemBase
 from thespian.system.transport import ReceiveEnvelope, TCPTransport, TransmitIntent
 
-from flora.actors.wire import RefusedPacket
+from flora.actors.wire import RefusedPacket, reading_from
 
 FAULT_SIGNALS = frozenset(
     {signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
@@ -166,6 +166,7 @@ def _read_whole_ack(transport: Any, intent: Any) -> Any:
 
 def _read_whole_packet(transport: Any, incoming: Any, has_exclusive_flag: bool = False) -> Any:
     """The library's reading of a packet, which takes a turn of its loop for the size and one for each piece."""
+    reading_from(incoming.socket)
     going_on = _original_read(transport, incoming, has_exclusive_flag=has_exclusive_flag)
     while going_on is incoming and not incoming.failCount and not incoming.receivedAllData():
         try:

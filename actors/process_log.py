@@ -1,7 +1,7 @@
 """The process log: one line per fact on stderr, for people (UTC seconds, sentence first, then fields) or for programs (JSON).
 
-A JSON line has `time`, `level`, `process`, `target`, `message`, the fact's own fields (`trace_id`, `guild_id` …) and `stack` after an
-exception.
+A JSON line has `time`, `level`, `process`, `target`, `message`, `trace_id` where the fact belongs to a trace, the fact's own fields
+(`guild_id` …), and `stack` after an exception.
 
 Filter syntax of `log_level` (`RUST_LOG`): comma-separated `target=level`, or a bare level for everything; `flora::runtime`
 names the logger `flora.runtime`. The most specific target wins.
@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from flora.messages.errors import ConfigError
+from flora.messages.trace import current_trace
 
 LEVELS = {
     "trace": logging.DEBUG,
@@ -58,7 +59,10 @@ class _Line(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+    """The fact's own fields, and the trace that its thread or task is working on."""
+    fields = {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+    trace = current_trace.get()
+    return fields if trace is None else {"trace_id": trace.trace_id, **fields}
 
 
 class _JsonLine(logging.Formatter):

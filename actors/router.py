@@ -235,9 +235,11 @@ class Router(FloraActor):
     def receiveMsg_WorkerFrame(self, msg: WorkerFrame, sender: Address) -> None:
         """Takes in what a worker finished, and what its scripts want to hear."""
         worker, end = self._state.worker_at(sender)
-        if end is not None:
-            for frame in end.link.receive(msg):
-                self._take_report(worker, frame)
+        if end is None:
+            self.ignore(msg, "it is of a worker that is gone")
+            return
+        for frame in end.link.receive(msg):
+            self._take_report(worker, frame)
 
     def _take_report(self, worker: WorkerId, msg: WorkerFrame) -> None:
         lanes = self._state.lanes

@@ -53,6 +53,7 @@ class GatewayEnd:
     def receive(self, msg: GatewayFrame, sender: Address) -> list[GatewayFrame]:
         """Takes note of a frame; gives those to be taken now, none of a gateway that was replaced."""
         if sender in self._replaced:
+            self._shell.ignore(msg, "it is of a gateway that is gone")
             return []
         self.meet(sender)  # Runtime may tell us of a new one only after its first frame
         return self._link.receive(msg, owe_ack=False)

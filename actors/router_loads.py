@@ -16,6 +16,7 @@ from flora.messages.deployment import LoadGuild, ReloadGuilds, UnloadGuild
 from flora.messages.dispatch import LoadIsolate, UnloadIsolate
 from flora.messages.errors import WorkerGone
 from flora.messages.ids import GuildId, ReqId, WorkerId
+from flora.messages.trace import sent_anew
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +137,7 @@ class Loads:
             source_map=msg.source_map,
             secrets=msg.secrets,
             restore=msg.restore,
-            trace=msg.trace,
+            trace=sent_anew(msg.trace),
         )
         runtime = self._shell.settings.runtime
         limit_s = runtime.load_timeout_s + runtime.boot_timeout_s

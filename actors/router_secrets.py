@@ -13,6 +13,7 @@ from flora.messages.base import Address, Failed, Ok
 from flora.messages.errors import WorkerGone, error_from
 from flora.messages.ids import ReqId
 from flora.messages.secrets import GiveSecrets
+from flora.messages.trace import sent_anew
 
 GIVE_LIMIT_S = 10.0
 
@@ -52,5 +53,7 @@ class SecretPasser:
                 self._shell.reply_ok(msg, asker, any(isinstance(reply, Ok) and reply.value for reply in replies))
 
         for end in ends:
-            request = GiveSecrets(req_id=ReqId(""), guild_id=msg.guild_id, secrets=msg.secrets, trace=msg.trace)
+            request = GiveSecrets(
+                req_id=ReqId(""), guild_id=msg.guild_id, secrets=msg.secrets, trace=sent_anew(msg.trace)
+            )
             self._shell.ask(end.address, request, arrived, GIVE_LIMIT_S)

@@ -132,7 +132,8 @@ class Runtime(Supervisor):
             storage_ready=self._storage_ready,
             progress=() if self._ready or self._draining else tuple(self._boot_progress.items()),
         )
-        self.tell(self.peers.http, stage)
+        if self.peers.http is not None:  # else it is told when it has started
+            self.tell(self.peers.http, stage)
 
     def _boot_failed(self, error: FloraError) -> None:
         self._stage = f"failed at {self._stage}"

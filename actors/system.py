@@ -24,18 +24,24 @@ from thespian.actors import ActorSystem
 from thespian.system import logdirector, multiprocCommon
 from thespian.system.utilis import thesplog_control
 
-from flora.actors import library_fixes, wire
+from flora.actors import dead_letters, library_fixes, wire
 from flora.actors.process_log import configure_logging
+from flora.actors.strays import Strays
+from flora.actors.tracing import Tracer
+from flora.messages.settings import Settings
 
 MAX_OPEN_FILES = 65_536
 STARTUP_TRIES = 5  # the admin's port is chosen before it is bound; somebody else may take it in between
-_PLAIN_NAMES = {"MultiProcAdmin": "flora: actor admin", "logger": "flora: actor logger"}
+ADMIN = "MultiProcAdmin"
+_PLAIN_NAMES = {ADMIN: "flora: actor admin", "logger": "flora: actor logger"}
 
 
 class Lifeline:
     """A pipe that closes when the launcher ends. Made by the launcher before it starts anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings | None = None) -> None:
+        """settings: Where the library's own processes keep traces of what they refuse; None: nowhere."""
+        self._settings = settings
         self._read_fd, write_fd = os.pipe()
         self._write_fd: int | None = write_fd
         self._owner = os.getpid()
@@ -71,11 +77,25 @@ class Lifeline:
         if os.getpid() != self._owner:
             self._restore_logging()
             self.watch()
+            if name == ADMIN and self._settings is not None:
+                _keep_refusals(self._settings)
 
     def _restore_logging(self) -> None:
         # Thespian sends each log record as a message to its logger process; ours go to stderr, unshuffled and at no cost.
         logging.root, logging.Logger.manager = self._root_logging
         logging.Logger.root = logging.root
+
+
+def _keep_refusals(settings: Settings) -> None:
+    """In the library's admin process, which is no actor of ours but listens like all others."""
+    tracer = Tracer(settings, "actor admin", forks=True)
+    strays = Strays("actor admin", tracer.keep)
+
+    def refused(reason: str, peer: str, size: int) -> None:
+        strays.packet_refused(reason, peer, size)
+        tracer.flush()
+
+    wire.listen(refused)
 
 
 class RunningSystem:
@@ -111,13 +131,16 @@ class RunningSystem:
         self._lifeline.cut()
 
 
-def start(cluster_secret: bytes, log_level: str, work_dir: Path, log_format: str = "auto") -> RunningSystem:
+def start(
+    cluster_secret: bytes, log_level: str, work_dir: Path, log_format: str = "auto", settings: Settings | None = None
+) -> RunningSystem:
     """Starts an actor system whose wire is signed and whose processes end with this one.
 
     Args:
         cluster_secret: At least 32 bytes.
         log_level: Filter for the processes that are not flora's actors.
         log_format: As for `configure_logging`.
+        settings: For the traces of what is refused before any actor has started.
         work_dir: Where the actor library may keep its own status file.
     Raises:
         RuntimeError: no port could be had in `STARTUP_TRIES` tries.
@@ -127,8 +150,9 @@ def start(cluster_secret: bytes, log_level: str, work_dir: Path, log_format: str
     configure_logging(log_level, "actors", log_format)
     serializer = wire.install(cluster_secret)
     library_fixes.install()
+    dead_letters.install()
     _raise_file_limit()
-    lifeline = Lifeline()
+    lifeline = Lifeline(settings)
     multiprocCommon.setProcName = lifeline.adopt
     logdirector.setProcName = lifeline.adopt
     error: Exception | None = None

@@ -4,7 +4,7 @@ Thespian sends pickles over TCP and unpickles whatever reaches a port. Its seria
 (`thespian.system.transport.TCPTransport.serializer`, Thespian 4.0.1), as are its two ready-made acknowledgement
 packets and its receive buffer; `install` replaces all of them, before the actor system starts and in every process that
 talks to it. A packet is the HMAC-SHA-256 of its body under the cluster secret, then the body. One that does not verify is
-refused without being read, and counted; the connection is closed.
+refused without being read, counted and told of; the connection is closed.
 
 Not covered: replay of a recorded packet, and reading along. Between hosts the wire belongs in a private network.
 """
@@ -21,11 +21,18 @@ from typing import Any
 
 from thespian.system.transport import IPBase, TCPTransport, streamBuffer
 
-log = logging.getLogger(__name__)
-
 DIGEST_BYTES = 32
 MAX_SIZE_DIGITS = 20  # a packet starts with its size in decimal and a '>'
 MAX_PACKET_BYTES = 64 * 1024 * 1024  # eight times the largest request body; a longer announcement is refused unread
+
+
+Listener = Callable[[str, str, int], None]
+"""Called with the reason, the sender's address ("" if not known) and the bytes that had come, on the thread that reads."""
+
+log = logging.getLogger(__name__)
+
+_listeners: list[Listener] = []
+_reading_from: list[Any] = [None]  # the socket of what is being read
 
 
 class RefusedPacket(Exception):
@@ -67,10 +74,12 @@ class SignedPickle:
         return pickle.loads(body)
 
     def refuse(self, reason: str, size: int) -> None:
-        """Counts a refused packet and says so in the process log."""
+        """Counts a refused packet, and tells of it."""
         with self._refused.get_lock():
             self._refused.value += 1
-        log.warning("packet refused: %s", reason, extra={"action": "packet_refused", "bytes": size})
+        peer = _peer()
+        for listener in _listeners or (_log_refusal,):
+            listener(reason, peer, size)
 
 
 class ReceiveBuffer:
@@ -166,7 +175,30 @@ def install(secret: bytes, bind_host: str = "127.0.0.1") -> SignedPickle:
     TCPTransport.ReceiveBuffer = ReceiveBuffer
     TCPTransport.ackMsg = _framed(serializer.dumps(streamBuffer.ackPacket))
     TCPTransport.ackDataErrMsg = _framed(serializer.dumps(streamBuffer.ackDataErrPacket))
+    os.register_at_fork(after_in_child=_listeners.clear)  # who listens in this process is nobody's business in another
     return serializer
+
+
+def listen(listener: Listener) -> None:
+    """Tells `listener`, and nobody else, of what this process refuses."""
+    _listeners[:] = [listener]
+
+
+def _log_refusal(reason: str, peer: str, size: int) -> None:
+    log.warning("packet refused: %s", reason, extra={"action": "packet_refused", "peer": peer, "bytes": size})
+
+
+def reading_from(connection: Any) -> None:
+    """What is read from now on comes from this socket."""
+    _reading_from[0] = connection
+
+
+def _peer() -> str:
+    try:
+        host, port = _reading_from[0].getpeername()[:2]
+    except (AttributeError, OSError, ValueError):
+        return ""
+    return f"{host}:{port}"
 
 
 def _current() -> SignedPickle:

@@ -152,7 +152,10 @@ class Worker(FloraActor):
     def receiveMsg_LoadIsolate(self, msg: LoadIsolate, sender: Address) -> None:
         """Builds an isolate beside the one that serves; answered when it has loaded."""
         if sender != self.peers.router:
-            return  # its router is gone, and with it who wanted to know; see `Isolates.give_up_loads`
+            self.ignore(
+                msg, "it is of a router that is gone, and with it who wanted to know"
+            )  # `Isolates.give_up_loads`
+            return
         if msg.secrets is not None:
             self._secrets.give(msg.guild_id, msg.secrets)
         elif msg.guild_id not in self._secrets:
@@ -188,7 +191,10 @@ class Worker(FloraActor):
     def receiveMsg_DispatchFrame(self, msg: DispatchFrame, sender: Address) -> None:
         """Hands events to their isolates, each isolate's in one message."""
         if sender != self.peers.router:
-            return  # of a router that is gone: its successor knows what has come before, and nothing of this
+            self.ignore(
+                msg, "it is of a router that is gone"
+            )  # its successor knows what has come before, and nothing of this
+            return
         for frame in self._reports.link.receive(msg):
             self._take_events(frame)
 
@@ -227,7 +233,10 @@ class Worker(FloraActor):
     def receiveMsg_RestResultsFrame(self, msg: RestResultsFrame, sender: Address) -> None:
         """Hands results of REST calls to the isolates that asked."""
         if sender != self.peers.gateway:
-            return  # of a gateway that is gone: how its calls ended is not known, and the scripts are told so
+            self.ignore(
+                msg, "it is of a gateway that is gone"
+            )  # how its calls ended is not known; the scripts are told so
+            return
         for frame in self._calls.link.receive(msg):
             self._answer(self._calls.settle(frame.results))
 

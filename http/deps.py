@@ -15,7 +15,9 @@ from flora.http.log_streams import LogStreams
 from flora.http.login import Login
 from flora.http.peers import PeerBook
 from flora.http.ports import AuditTrail, TokenStore
+from flora.http.request_traces import RequestTraces
 from flora.messages.base import TraceContext
+from flora.messages.errors import FloraError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Deps:
     login: Login | None = None  # None: nobody can log in with a browser
     redirect_uri: str = ""  # where Discord sends people back; empty: to the host they came from
     cookie_secure: bool = False
+    traces: RequestTraces = field(default_factory=RequestTraces)
     simulator_url: str | None = None  # page of the simulated Discord
     limits: HttpLimits = field(default_factory=HttpLimits)
 
@@ -41,3 +44,4 @@ DEPS = web.AppKey("deps", Deps)
 IDENTITY = web.RequestKey("identity", Identity)
 REQUEST_ID = web.RequestKey("request_id", str)
 TRACE = web.RequestKey("trace", TraceContext)
+FAILURE = web.RequestKey("failure", FloraError)

@@ -1,6 +1,6 @@
 """What happens around every request, outermost first.
 
-    identify   request id and trace; counts the request as under way
+    identify   request id and trace, which ends with the request; counts the request as under way
     refuse     503 for everything but health while the server goes down
     errors     every error as JSON, whoever raised it
     compress   gzip where the route allows it
@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import uuid
 
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractAccessLogger
 from aiohttp.typedefs import Handler
 
-from flora.http.deps import DEPS, REQUEST_ID, TRACE
+from flora.http.deps import DEPS, FAILURE, REQUEST_ID, TRACE
 from flora.http.errors import error_response, from_framework
 from flora.http.lifecycle import LIFECYCLE
-from flora.http.routing import route_of
-from flora.messages.base import TraceContext
-from flora.messages.errors import BugError, FloraError, ShuttingDown
+from flora.http.request_traces import RequestFacts
+from flora.http.routing import Route, guild_id_of, route_of
+from flora.messages.errors import BadRequest, BugError, FloraError, ShuttingDown
+from flora.messages.trace import working_on
 
 log = logging.getLogger("flora.api")
 
@@ -50,9 +50,39 @@ async def identify(request: web.Request, handler: Handler) -> web.StreamResponse
     """Gives the request its id (an incoming one is kept if it is well-formed) and its trace."""
     incoming = request.headers.get(REQUEST_ID_HEADER, "")
     request[REQUEST_ID] = incoming if _REQUEST_ID.fullmatch(incoming) else str(uuid.uuid4())
-    request[TRACE] = TraceContext(trace_id=secrets.token_hex(16))
-    with request.app[LIFECYCLE].under_way():
-        return await handler(request)
+    traces = request.app[DEPS].traces
+    route = route_of(request)
+    header = request.headers.get("traceparent", "")
+    trace = traces.begin(header, request.remote, follow=route is not None and route.traced)
+    request[TRACE] = trace.context
+    status = 0
+    try:
+        with working_on(trace.context), request.app[LIFECYCLE].under_way():
+            response = await handler(request)
+            status = response.status
+            return response
+    finally:
+        if route is not None and route.traced:
+            traces.ended(trace, _facts(request, route, status))
+
+
+def _facts(request: web.Request, route: Route, status: int) -> RequestFacts:
+    changes_script = route.path.startswith("/deployments/") and route.method != "GET"
+    return RequestFacts(
+        name=f"http {request.method} /api{route.path}",
+        status=status,
+        error=request.get(FAILURE),
+        guild_id=_guild_in(request),
+        always_if_refused=changes_script,
+        attrs={"request_id": request[REQUEST_ID]},
+    )
+
+
+def _guild_in(request: web.Request) -> str:
+    try:
+        return guild_id_of(request)
+    except BadRequest:
+        return ""
 
 
 @web.middleware
@@ -60,7 +90,7 @@ async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Takes nothing new while the server goes down."""
     route = route_of(request)
     if request.app[LIFECYCLE].draining and not (route and route.when_draining):
-        response = error_response(ShuttingDown("the server is shutting down; try again in a moment"))
+        response = _refused(request, ShuttingDown("the server is shutting down; try again in a moment"))
         response.force_close()
         return response
     return await handler(request)
@@ -72,15 +102,20 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except FloraError as error:
-        return error_response(error, request[REQUEST_ID])
+        return _refused(request, error)
     except web.HTTPException as exc:
-        return error_response(from_framework(exc, request.path), request[REQUEST_ID])
+        return _refused(request, from_framework(exc, request.path))
     except ConnectionError:
         raise  # the client is gone: nobody to answer
     except Exception:
         fields = {"action": "bug", "path": request.rel_url.raw_path, "request_id": request[REQUEST_ID]}
         log.exception("handler failed", extra=fields)
-        return error_response(BugError("see the process log"), request[REQUEST_ID])
+        return _refused(request, BugError("see the process log"))
+
+
+def _refused(request: web.Request, error: FloraError) -> web.Response:
+    request[FAILURE] = error
+    return error_response(error, request[REQUEST_ID])
 
 
 @web.middleware

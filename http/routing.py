@@ -47,6 +47,7 @@ class Route:
     timed: bool = True  # False: has an end of its own (deploys, streams)
     compressed: bool = True
     when_draining: bool = False  # True: answered while the server goes down
+    traced: bool = True  # False: asked for all the time, or without an end
 
 
 ROUTE_OF = web.AppKey("route_of", dict[Any, Route])  # by the endpoint that aiohttp calls

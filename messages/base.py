@@ -24,6 +24,7 @@ class TraceContext:
     trace_id: str  # 32 hex digits, as in W3C Trace Context
     span_id: str = ""  # 16 hex digits of the sending hop; empty at the border
     sampled: bool = False  # errors and slow traces are kept whatever this says
+    sent_us: int = 0  # when the message that carries this was sent, µs since the epoch; 0: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

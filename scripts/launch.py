@@ -128,7 +128,9 @@ class Launcher:
     def _run_actors(self, settings: Settings) -> int:
         for recorder in (settings.data_dir / "run").glob("*.recorder"):
             recorder.unlink(missing_ok=True)  # of an earlier run: nobody will ask what its workers did
-        running = system.start(settings.cluster_secret, settings.log_level, settings.data_dir, settings.log_format)
+        running = system.start(
+            settings.cluster_secret, settings.log_level, settings.data_dir, settings.log_format, settings
+        )
         try:
             runtime = running.create(Runtime)
             start = Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime")

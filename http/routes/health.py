@@ -50,6 +50,6 @@ def _not_ready(stage: str, more: Mapping[str, object] | None = None) -> web.Resp
 
 
 ROUTES = (
-    Route(method="GET", path="/health", handler=health, access=Access.ANYBODY, when_draining=True),
-    Route(method="GET", path="/ready", handler=ready, access=Access.ANYBODY, when_draining=True),
+    Route(method="GET", path="/health", handler=health, access=Access.ANYBODY, when_draining=True, traced=False),
+    Route(method="GET", path="/ready", handler=ready, access=Access.ANYBODY, when_draining=True, traced=False),
 )

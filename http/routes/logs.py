@@ -133,6 +133,7 @@ ROUTES = (
         access=Access.GUILD_ADMIN_OR_OPERATOR,
         timed=False,
         compressed=False,
+        traced=False,
     ),
     Route(
         method="GET",
@@ -148,5 +149,6 @@ ROUTES = (
         access=Access.GUILD_ADMIN_OR_OPERATOR,
         timed=False,
         compressed=False,
+        traced=False,
     ),
 )

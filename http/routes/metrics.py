@@ -151,6 +151,6 @@ async def _read(request: web.Request) -> dict[str, float]:
 
 
 ROUTES = (
-    Route(method="GET", path="/metrics", handler=metrics_text, access=Access.OPERATOR),
-    Route(method="GET", path="/metrics/json", handler=metrics_json, access=Access.OPERATOR),
+    Route(method="GET", path="/metrics", handler=metrics_text, access=Access.OPERATOR, traced=False),
+    Route(method="GET", path="/metrics/json", handler=metrics_json, access=Access.OPERATOR, traced=False),
 )

@@ -161,7 +161,7 @@ def test_given_a_message_without_a_handler_then_it_is_counted_and_told(stage, su
         stage.tell(subject, Unheard())
         assert notes(stage, subject)[-1] == ("unknown", 1)
 
-    assert "no handler for Unheard" in caplog.text
+    assert "Unheard undeliverable: subject has no handler for it" in caplog.text
 
 
 def test_given_a_peer_that_never_answers_when_asked_then_the_limit_ends_it_once(stage, subject):

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 from flora.actors.bridge import AsyncBridge, Outgoing
-from flora.messages.base import Message, Ok, Reply, Request
+from flora.messages.base import Message, Ok, Reply, Request, TraceContext
 from flora.messages.errors import NotFound, TimedOut
 from flora.messages.ids import ReqId
+from flora.messages.trace import working_on
 
 LIMIT_S = 5.0
 
@@ -200,3 +201,28 @@ def test_given_a_bridge_whose_loop_was_never_used_then_it_closes_without_one():
 def _assert_closed(use: Callable[[], object]) -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         use()
+
+
+def test_given_work_for_a_trace_when_it_asks_and_tells_from_the_loop_then_its_messages_belong_to_the_trace(bridge):
+    trace = TraceContext(trace_id="ab" * 16, span_id="cd" * 8)
+
+    async def work() -> None:
+        bridge.tell("somebody", News(number=1))
+        await asyncio.gather(bridge.ask("somebody", Question(req_id=ReqId("")), 0.02), return_exceptions=True)
+
+    with working_on(trace):
+        bridge.submit(work())
+    told, asked, unanswered = take(bridge, 3)
+
+    for sent in (told, asked):
+        assert (sent.message.trace.trace_id, sent.message.trace.span_id) == (trace.trace_id, trace.span_id)
+        assert sent.message.trace.sent_us > 0
+    assert (unanswered.name, unanswered.trace, unanswered.failed.code) == ("Question", trace, TimedOut.code)
+
+
+def test_given_work_for_no_trace_then_its_messages_belong_to_none(bridge):
+    bridge.tell("somebody", News(number=1))
+
+    (told,) = take(bridge, 1)
+
+    assert told.message.trace is None

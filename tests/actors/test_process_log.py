@@ -8,6 +8,8 @@ import logging
 import pytest
 
 from flora.actors.process_log import configure_logging
+from flora.messages.base import TraceContext
+from flora.messages.trace import working_on
 
 
 @pytest.fixture
@@ -51,3 +53,20 @@ def test_given_what_json_does_not_know_when_told_then_it_is_told_as_text(root, c
     logging.getLogger("flora.actors.router").info("odd", extra={"what": {1: object}})
 
     assert json.loads(capfd.readouterr().err)["what"] == {"1": "<class 'object'>"}
+
+
+@pytest.mark.parametrize("log_format", ["json", "pretty"])
+def test_given_a_fact_of_a_trace_when_told_then_its_line_has_the_trace_and_the_next_has_none(root, capfd, log_format):
+    configure_logging("flora=info", "router", log_format)
+    log = logging.getLogger("flora.actors.router")
+
+    with working_on(TraceContext(trace_id="ab" * 16)):
+        log.info("of the trace")
+        log.info("of another one", extra={"trace_id": "cd" * 16})
+    log.info("of none")
+
+    first, second, third = capfd.readouterr().err.splitlines()
+    assert "abab" in first
+    assert "cdcd" in second
+    assert "abab" not in second
+    assert "trace_id" not in third

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from flora.messages.trace import event_trace_id, new_run_id, trace_from_traceparent
+from flora.messages.trace import event_trace_id, first_sentence, new_run_id, trace_from_traceparent
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -51,3 +51,17 @@ def test_given_a_later_version_with_more_fields_when_it_is_read_then_what_is_kno
 )
 def test_given_a_malformed_traceparent_when_it_is_read_then_it_counts_for_nothing(header: str):
     assert trace_from_traceparent(header) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("refused", "refused"),
+        ("Error: x\n    at bundle.js:1:7\n    at more.js:2:2", "Error: x (bundle.js:1:7)"),
+        ("Error: x\n    at load (src/main.ts:12:3)", "Error: x (src/main.ts:12:3)"),
+        ("Error: x\nconst secret = 1", "Error: x"),
+        ("a" * 300, "a" * 200 + " …"),
+    ],
+)
+def test_given_the_text_of_an_error_then_a_trace_gets_its_first_line_and_its_place(text: str, sentence: str):
+    assert first_sentence(text) == sentence
