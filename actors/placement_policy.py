@@ -23,6 +23,7 @@ WORTHWHILE_SHARE = 0.08  # of the threshold; what gains less altogether is not w
 MAX_PATIENCE = 16  # times `lasting_s`, where nothing helps that could be done
 FIRST_LOAD_TOLERANCE = 2  # thresholds, within which a guild's first worker is the one its id hashes to
 GUILDS_ALIKE = 16  # as for that, in guilds; or half of what a worker has on average
+HOT_AGAIN_S = 3600.0
 GUILD_COST = 0.002  # of a core: what counts a guild, where others are alike
 BACKLOG_COST = 0.001  # of a core, for one event
 
@@ -69,7 +70,7 @@ class GuildLoad:
     worker: WorkerId
     cpu_share: float = 0.0  # of one core, what its worker does for it included
     backlog: int = 0
-    memory_bytes: int = 0  # heap and typed arrays
+    memory_bytes: int = 0
     moved_at_s: float = -math.inf
     movable: bool = True  # False: it has a worker of its own, is under way, or does not serve now
 
@@ -88,6 +89,8 @@ class Thresholds:
     lasting_s: float = 30.0
     cool_down_s: float = 600.0
     max_moves: int = 8  # in one decision
+    hot_share: float = 0.4  # of a core, for one guild; 0: none is too hot
+    hot_lasting_s: float = 300.0
 
     def over(self, dimension: Dimension) -> float:
         """How much over the mean is too much."""
@@ -107,13 +110,27 @@ class Imbalance:
     since_s: float  # or when something was last tried in vain
     patience_s: float  # so long it must last before something is tried
 
+    def is_due(self, now_s: float) -> bool:
+        """It has lasted long enough."""
+        return now_s - self.since_s >= self.patience_s
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done now."""
+
+    moves: tuple[tuple[GuildId, WorkerId], ...] = ()  # the one that helps most first
+    cause: Imbalance | None = None
+    in_vain: tuple[Imbalance, ...] = ()  # has lasted, and no move would help
+
 
 class PlacementPolicy:
-    """Decides. Remembers nothing but since when which worker has had too much."""
+    """Decides. Remembers nothing but since when which worker has had too much, and which guild was hot."""
 
     def __init__(self, thresholds: Thresholds | None = None) -> None:
         self.thresholds = thresholds or Thresholds()
         self._found: dict[tuple[Dimension, WorkerId], Imbalance] = {}
+        self._hot_since_s: dict[GuildId, float] = {}
 
     # Where to begin, where to go
 
@@ -171,7 +188,7 @@ class PlacementPolicy:
         is_full = load.rss_bytes > self.thresholds.floor(Dimension.MEMORY)
         return is_full, load.cpu_share + BACKLOG_COST * load.backlog + GUILD_COST * load.guilds, load.worker
 
-    # One has too much
+    # One worker has too much
 
     def look(self, loads: Iterable[WorkerLoad], now_s: float) -> tuple[Imbalance, ...]:
         """Notes who has too much. To be called at every look at the figures, also where nothing may be moved.
@@ -195,9 +212,11 @@ class PlacementPolicy:
         tolerated = max(mean + self.thresholds.over(dimension), self.thresholds.floor(dimension))
         return load.of(dimension) - tolerated
 
-    def rebalance(
-        self, loads: Iterable[WorkerLoad], guilds: Iterable[GuildLoad], now_s: float
-    ) -> list[tuple[GuildId, WorkerId]]:
+    def forget(self) -> None:
+        """The load is being changed by others: whatever is too much must last again."""
+        self._found.clear()
+
+    def rebalance(self, loads: Iterable[WorkerLoad], guilds: Iterable[GuildLoad], now_s: float) -> Decision:
         """Which guilds are to move where, now.
 
         Args:
@@ -205,22 +224,24 @@ class PlacementPolicy:
             guilds: Those of whom figures are known.
             now_s: Monotonic seconds.
         Returns:
-            Mostly nothing. At most `max_moves`, all from one worker, the one that helps most first.
+            Mostly nothing. At most `max_moves`, all from one worker.
         """
         loads = tuple(loads)
-        due = [found for found in self.look(loads, now_s) if now_s - found.since_s >= found.patience_s]
+        due = [found for found in self.look(loads, now_s) if found.is_due(now_s)]
         if not due:
-            return []
+            return Decision()
         rested = [g for g in guilds if g.movable and now_s - g.moved_at_s >= self.thresholds.cool_down_s]
         pool = {load.worker: load for load in _accepting(loads)}
+        in_vain: list[Imbalance] = []
         for found in due:
             moves = self._relieve(found, dict(pool), rested)
             if moves:
-                self._found.clear()  # what is still too much must last again: figures follow moves slowly
-                return moves
+                self.forget()  # figures follow moves slowly
+                return Decision(tuple(moves), found)
             patience_s = min(2 * found.patience_s, MAX_PATIENCE * self.thresholds.lasting_s)
             self._found[found.dimension, found.worker] = replace(found, since_s=now_s, patience_s=patience_s)
-        return []
+            in_vain.append(found)
+        return Decision(in_vain=tuple(in_vain))
 
     def _relieve(
         self, imbalance: Imbalance, pool: dict[WorkerId, WorkerLoad], guilds: Sequence[GuildLoad]
@@ -260,6 +281,25 @@ class PlacementPolicy:
         """Whether a move that helps in one dimension leaves the target well in the others."""
         others = tuple(pool.values())
         return all(self._excess(target, other, others) <= 0 for other in Dimension if other is not dimension)
+
+    # One guild is too much
+
+    def hot_guilds(self, guilds: Iterable[GuildLoad], now_s: float) -> list[GuildLoad]:
+        """Guilds of the pool that have used so much for so long that each should have a worker of its own, the hottest first.
+
+        Args:
+            guilds: Those of whom figures are known; to be given at every look. Who is missing starts anew.
+            now_s: Monotonic seconds.
+        Returns:
+            Each once, and again after `HOT_AGAIN_S` if it goes on.
+        """
+        share = self.thresholds.hot_share
+        hot = [g for g in guilds if g.movable and share and g.cpu_share >= share]
+        self._hot_since_s = {g.guild_id: self._hot_since_s.get(g.guild_id, now_s) for g in hot}
+        found = [g for g in hot if now_s - self._hot_since_s[g.guild_id] >= self.thresholds.hot_lasting_s]
+        for guild in found:
+            self._hot_since_s[guild.guild_id] = now_s + HOT_AGAIN_S
+        return sorted(found, key=lambda guild: (-guild.cpu_share, guild.guild_id))
 
 
 def _accepting(loads: Iterable[WorkerLoad]) -> list[WorkerLoad]:

@@ -1,8 +1,8 @@
 """The router: every guild event goes through it, to the worker that owns the guild, in gateway order.
 
 Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds,
-`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_views.py` what describes them,
-`router_kv.py` what takes key-value calls to them.
+`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_balance.py` what keeps
+the load even, `router_views.py` what describes them, `router_kv.py` what takes key-value calls to them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from flora.actors.lanes import Row
 from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
 from flora.actors.placement import is_dedicated
+from flora.actors.router_balance import Balance
 from flora.actors.router_cron import CronCalls
 from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_kv import KvCalls
@@ -75,12 +76,14 @@ class Router(FloraActor):
         self._loads: Loads
         self._places: Places
         self._wedges: Wedges
+        self._balance: Balance
         self._views: Views
         self._kv: KvCalls
         self._cron: CronCalls
         self._secrets: SecretPasser
         self._hold_back = HoldBack()
         self._is_holding = False
+        self._is_draining = False
         self._gateway: GatewayEnd
         self._recovery: RouterRecovery | None = None  # only after a restart
 
@@ -89,7 +92,11 @@ class Router(FloraActor):
         self._loads = Loads(self, self._state)
         self._places = Places(self, self._state, self._loads)
         self._wedges = Wedges(self, self._state, self._places)
-        self._views = Views(self, self._state, self._places)
+        self._balance = Balance(self, self._state, self._places)
+        self._places.choose = self._balance.choose
+        self._views = Views(self, self._state, self._places, self._balance)
+        self._balance.dedicate = self._views.pins.dedicate
+        self._balance.busy += [lambda: self._recovering is not None, lambda: self._is_draining]
         self._cron = CronCalls(self, self._state)
         self._kv = self._loads.kv = KvCalls(self, self._state)
         self._secrets = SecretPasser(self, self._state, self._places)
@@ -376,12 +383,14 @@ class Router(FloraActor):
             "workers_dedicated": sum(map(is_dedicated, self._state.workers)),
             "worker_deaths": self._places.total_deaths,
             "packets_refused": refused_packets(),
+            **self._balance.counts,
         }
 
     # End
 
     def on_drain(self, msg: Drain) -> object:
         """Waits until every accepted event is done. Guilds of a worker that is gone are not waited for: nobody restarts it now."""
+        self._is_draining = True
         self._drain_until(time.monotonic() + msg.limit_s, msg, idle_looks=0)
         return DEFERRED
 

@@ -27,18 +27,18 @@ class Pins:
         self._state = state
         self._places = places
 
-    def dedicate(self, guild_id: GuildId, then: Placed) -> None:
+    def dedicate(self, guild_id: GuildId, then: Placed, why: str = PINNED) -> None:
         """Gives a guild a worker of its own, for good."""
         home = self._places.home(guild_id)
         if home is not None:
-            home.placement, home.reason, home.since_s, home.probation = Placement.DEDICATED, PINNED, time.time(), 0
+            home.placement, home.reason, home.since_s, home.probation = Placement.DEDICATED, why, time.time(), 0
         if (
             home is not None or guild_id not in self._state.lanes
         ):  # without a lane it has failed: its next deployment goes there
-            self._places.note(guild_id, Placement.DEDICATED, PINNED)
+            self._places.note(guild_id, Placement.DEDICATED, why)
             then(None)
             return
-        home = self._places.homes.add(guild_id, Placement.DEDICATED, PINNED, time.time(), self._state.workers)
+        home = self._places.homes.add(guild_id, Placement.DEDICATED, why, time.time(), self._state.workers)
         self._state.meet(home.worker, None)
         request = StartWorker(req_id=ReqId(""), worker_id=home.worker, guild_id=guild_id)
         self._shell.ask(
@@ -50,10 +50,8 @@ class Pins:
 
         def moved(why: str | None) -> None:
             if why is None:
-                self._places.note(guild_id, Placement.DEDICATED, PINNED)
-                self._places.tell(
-                    guild_id, "info", "the script now runs in a process of its own (pinned by an operator)"
-                )
+                self._places.note(guild_id, Placement.DEDICATED, home.reason)
+                self._places.tell(guild_id, "info", f"the script now runs in a process of its own ({home.reason})")
             else:
                 self._places.drop_unused(home)
             then(why)

@@ -45,6 +45,7 @@ class Places:
         self._loads = loads
         self.homes = Homes()
         self.moves = Moves(shell, state, loads.reload)
+        self.choose: Callable[[GuildId], WorkerId] = lambda guild_id: default_worker(guild_id, state.routes.workers)
         self.failed: dict[GuildId, tuple[str, float]] = {}  # guilds of the pool: why, since when (epoch)
         self.deaths: dict[WorkerId, int] = {}
         self.total_deaths = 0
@@ -112,7 +113,7 @@ class Places:
                 self._settle(home)
                 self._start(home)
         if home is None:
-            worker, is_new = self._state.routes.claim(msg.guild_id)
+            worker, is_new = self._state.routes.claim(msg.guild_id, self.choose)
             self._state.lanes.open(msg.guild_id, worker, held=is_new)
             return worker
         if home.stage is Stage.FAILED or (home.stage is Stage.RESTING and not msg.restore):
@@ -393,7 +394,7 @@ class Places:
                 self._stop_worker(home)
             then(why)
 
-        self.moves.start(home.guild_id, default_worker(home.guild_id, self._state.routes.workers), moved)
+        self.moves.start(home.guild_id, self.choose(home.guild_id), moved)
 
     def tell(self, guild_id: GuildId, level: str, text: str) -> None:
         """A line for the guild's author."""

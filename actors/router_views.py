@@ -9,6 +9,7 @@ from typing import Any
 
 from flora.actors.base import FloraActor
 from flora.actors.placement import Home, Stage, is_dedicated
+from flora.actors.router_balance import Balance
 from flora.actors.router_pins import Pins
 from flora.actors.router_places import Places
 from flora.actors.router_state import RouterState
@@ -32,11 +33,12 @@ USAGE_LIMIT_S = 1.0  # a worker that does not say so soon is described without
 class Views:
     """Answers DescribeGuild, DescribeGuilds, DescribeWorkers and PlaceGuild. `shell` is the router."""
 
-    def __init__(self, shell: FloraActor, state: RouterState, places: Places) -> None:
+    def __init__(self, shell: FloraActor, state: RouterState, places: Places, balance: Balance) -> None:
         self._shell = shell
         self._state = state
         self._places = places
-        self._pins = Pins(shell, state, places)
+        self._balance = balance
+        self.pins = Pins(shell, state, places)
 
     # One guild
 
@@ -143,6 +145,7 @@ class Views:
                 "restarts": self._places.deaths.get(worker, 0),
                 "rss_bytes": found.get(worker, {}).get("rss_bytes"),
                 "cpu_us": found.get(worker, {}).get("cpu_us"),
+                **self._balance.facts_of(worker),
             }
             for worker, end in sorted(self._state.workers.items())
         ]
@@ -167,9 +170,9 @@ class Views:
         elif guild_id in self._places.moves:
             placed("it is being moved already")
         elif request.placement is Placement.DEDICATED:
-            self._pins.dedicate(guild_id, placed)
+            self.pins.dedicate(guild_id, placed)
         elif request.placement is Placement.SHARED:
-            self._pins.share(guild_id, placed)
+            self.pins.share(guild_id, placed)
         else:
             placed("only flora itself puts a guild into quarantine")
 

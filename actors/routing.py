@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from siphash24 import siphash13
 
 from flora.messages.ids import GuildId, WorkerId
@@ -48,12 +50,16 @@ class GuildRoutes:
         found = self._routes.get(guild_id)
         return default_worker(guild_id, self.workers) if found is None else found
 
-    def claim(self, guild_id: GuildId) -> tuple[WorkerId, bool]:
-        """The worker for a deploy, and whether this call made the route (it must then be undone if the deploy fails)."""
+    def claim(self, guild_id: GuildId, choose: Callable[[GuildId], WorkerId] | None = None) -> tuple[WorkerId, bool]:
+        """The worker for a deploy, and whether this call made the route (it must then be undone if the deploy fails).
+
+        Args:
+            choose: Says where a guild without a route goes; None: its default worker.
+        """
         found = self._routes.get(guild_id)
         if found is not None:
             return found, False
-        worker = default_worker(guild_id, self.workers)
+        worker = default_worker(guild_id, self.workers) if choose is None else choose(guild_id)
         self._routes[guild_id] = worker
         return worker, True
 

@@ -50,7 +50,7 @@ from flora.messages.kv import KvCall, ReleaseKv
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 from flora.messages.migration import DropFrozen, MoveOut, ThawGuild
-from flora.messages.placement import ReadGuildUsage
+from flora.messages.placement import ReadGuildUsage, ReadLoad
 from flora.messages.secrets import GiveSecrets
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Worker(FloraActor):
     """Owns the isolates of its guilds; forwards, arms timers, ends runs. Never runs guest code on its own thread.
 
     Receives   DispatchFrame, LoadIsolate, UnloadIsolate, MoveOut, ThawGuild, DropFrozen, GiveSecrets, KvCall, ReleaseKv, ReadMetrics,
-               ReadGuildUsage, ListCronJobs, RunCronJob (router), RestResultsFrame (gateway), CronTick (cron)
+               ReadGuildUsage, ReadLoad, ListCronJobs, RunCronJob (router), RestResultsFrame (gateway), CronTick (cron)
     Sends      WorkerFrame (router), RestFrame (gateway), LogFrame (log book), CronDue (cron), AdoptCronJobs, NoteCronRuns (deployer);
                to its isolates, in its local actor system, what messages/isolate.py lists
     State      isolates, REST calls under way: memory only; lost with the process, except the flight recorder. Its guilds'
@@ -375,13 +375,28 @@ class Worker(FloraActor):
         self.reply_ok(msg, sender, self.counters.snapshot() | own)
 
     def receiveMsg_ReadGuildUsage(self, msg: ReadGuildUsage, sender: Address) -> None:
-        """What guilds use. Their isolates answer at once: they are actors of this very process."""
+        """What guilds use."""
+        self.reply_ok(msg, sender, self._usage_of(msg.guild_id, with_heap=msg.guild_id is not None))
+
+    def receiveMsg_ReadLoad(self, msg: ReadLoad, sender: Address) -> None:
+        """How much this worker does, and if wanted each of its guilds."""
+        used = self._usage_of(None, with_heap=False) if msg.with_guilds else {}
+        memory = self._watch.memory_of_guilds() if used else {}
+        guilds = {
+            guild_id: (usage["cpu_us"], usage["events_done"], memory.get(guild_id, 0))
+            for guild_id, usage in used.items()
+        }
+        now = {"cpu_us": time.process_time_ns() // 1000, "at_us": time.monotonic_ns() // 1000}
+        self.reply_ok(msg, sender, now | {"rss_bytes": resident_bytes() or 0, "guilds": guilds})
+
+    def _usage_of(self, guild_id: GuildId | None, *, with_heap: bool) -> dict[str, dict[str, Any]]:
+        """Of one guild, or of all. Their isolates answer at once: they are actors of this very process."""
         self._usage = {}
         for resident in self._isolates.serving.values():
-            if resident.guild_id and msg.guild_id in (None, resident.guild_id):
-                self._isolates.tell(resident, ReadUsage(with_heap=msg.guild_id is not None))
+            if resident.guild_id and guild_id in (None, resident.guild_id):
+                self._isolates.tell(resident, ReadUsage(with_heap=with_heap))
         self._drain_local()
-        self.reply_ok(msg, sender, self._usage)
+        return self._usage
 
     def flush(self) -> None:
         """Takes in what the isolates said, then sends what each link has to say."""

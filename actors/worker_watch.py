@@ -70,6 +70,10 @@ class Watch:
                 write_cause(self._host.recorder_path, why, guilty)
                 os._exit(GAVE_UP)
 
+    def memory_of_guilds(self) -> dict[str, int]:
+        """What each guild's isolates account for, in bytes."""
+        return self._memory.watch.guilt_by_guild(self._host.memory_uses())
+
     def _wake(self, key: int) -> None:
         resident = self._isolates.residents.get(key)
         if resident is not None:

@@ -1,7 +1,8 @@
-"""Where guilds run: router ↔ runtime, front-end → router, router ↔ deployer.
+"""Where guilds run: router ↔ runtime, front-end → router, router → worker, router ↔ deployer.
 
 Router → runtime   StartWorker → Ok | Failed (then PeersChanged names the new worker); StopWorker → Ok; ReplaceWorker.
 Front-end → router PlaceGuild → Ok | Failed; DescribeGuild → Ok | Failed; DescribeGuilds, DescribeWorkers → Ok.
+Router → worker    ReadGuildUsage, ReadLoad → Ok.
 Router → deployer  NotePlacement: to be remembered across restarts; ReadPlacements → Ok: what is remembered.
 """
 
@@ -82,7 +83,9 @@ class DescribeGuilds(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeWorkers(Request):
-    """Ok.value: [{"worker", "dedicated", "up", "guilds": int, "unfinished", "restarts", "rss_bytes", "cpu_us"}, …] by id."""
+    """Ok.value: [{"worker", "dedicated", "up", "guilds": int, "unfinished", "restarts", "rss_bytes", "cpu_us": total,
+    "cpu_percent": of one core, smoothed, None: not known yet, "accepts": guilds may come to it}, …] by id.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +97,15 @@ class ReadGuildUsage(Request):
     """
 
     guild_id: GuildId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadLoad(Request):
+    """Router → worker, every few seconds: how much does it do? Ok.value: {"cpu_us": total, "rss_bytes", "at_us": when that was, monotonic,
+    "guilds": {guild id: (cpu_us, events done, memory in bytes as the memory watch attributes it)}}, totals as in ReadGuildUsage.
+    """
+
+    with_guilds: bool = False  # else "guilds" is empty; they cost a worker some 50 µs each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,16 @@ class RuntimeSettings:
     max_worker_memory_mb: int = 0  # resident; 0: a share of what the machine or its cgroup has
     placement: Placement = Placement.SHARED  # of guilds that nobody has pinned; SHARED or DEDICATED
     quarantine_probation_s: float = 300  # how long a new deployment must stay healthy; 0: it leaves quarantine at once
+    rebalance: bool = (
+        True  # guilds move by themselves from workers that have too much to do; one worker alone has nowhere to
+    )
+    rebalance_interval_s: float = 5  # between two looks at the load
+    rebalance_after_s: float = 30  # so long a worker must have had too much to do
+    rebalance_over_percent: int = 25  # of a core over the workers' mean: from there it is too much
+    rebalance_cool_down_s: float = 600  # so long a guild that moved stays
+    rebalance_max_moves: int = 8  # at once
+    hot_guild_percent: int = 40  # of a core, for five minutes: it should have a worker of its own; 0: never
+    dedicate_hot_guilds: bool = False  # and gets one by itself
     pin_workers: bool = True  # where there are more cores than workers
     show_internal_stack_frames: bool = False
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -118,11 +118,21 @@ class MemoryWatch:
             return max(TOUCHED_S, now_s - max(use.busy_since_s, self._looked_at_s))
         return TOUCHED_S if use.round_trips != self._trips.get(use.number) else 0.0
 
+    def guilt_by_guild(self, uses: Iterable[Use]) -> dict[str, int]:
+        """What each guild accounts for, in bytes: the growth of the process while V8 was in its isolates, or their typed arrays if more."""
+        found: dict[str, int] = {}
+        for use in uses:
+            found[use.guild_id] = found.get(use.guild_id, 0) + self._guilt(use)
+        return found
+
+    def _guilt(self, use: Use) -> int:
+        return max(use.buffer_bytes, int(self._grown.get(use.number, 0.0)))
+
     def _guiltiest(self, uses: Sequence[Use]) -> EndIsolate | None:
         if any(use.closing and use.number in self._ended for use in uses):
             return None  # what it holds would be charged to somebody else
         least = self.limit_bytes * LEAST_GUILT_SHARE
-        guilt = {use.number: max(use.buffer_bytes, int(self._grown[use.number])) for use in uses if not use.closing}
+        guilt = {use.number: self._guilt(use) for use in uses if not use.closing}
         suspects = [number for number, size in guilt.items() if size >= least and number not in self._ended]
         if not suspects:
             return None

@@ -107,7 +107,7 @@ def _head(before: Sample | None, now: Sample, seconds: float) -> list[str]:
 def _workers(before: Sample | None, now: Sample, seconds: float, *, colour: bool) -> list[str]:
     earlier = {facts["worker"]: facts for facts in before.workers} if before is not None else {}
     lines = [
-        f"{'worker':<8} {'kind':<10} {'state':<6} {'guilds':>6} {'waiting':>8} {'cpu':>7} {'memory':>9} {'restarts':>9}"
+        f"{'worker':<8} {'kind':<10} {'state':<6} {'guilds':>6} {'waiting':>8} {'cpu':>7} {'load':>6} {'memory':>9} {'restarts':>9}"
     ]
     cpu = {facts["worker"]: _cpu_percent(earlier.get(facts["worker"]), facts, seconds) for facts in now.workers}
     shown = sorted(now.workers, key=lambda facts: (facts["up"], -cpu[facts["worker"]]))[:MOST_WORKERS]
@@ -115,13 +115,26 @@ def _workers(before: Sample | None, now: Sample, seconds: float, *, colour: bool
         percent = cpu[facts["worker"]]
         memory = facts.get("rss_bytes")
         lines.append(
-            f"{facts['worker']:<8} {'dedicated' if facts['dedicated'] else 'shared':<10} {'up' if facts['up'] else 'down':<6}"
-            f" {facts['guilds']:>6} {facts['unfinished']:>8} {_percent(percent, colour=colour)}"
+            f"{facts['worker']:<8} {'dedicated' if facts['dedicated'] else 'shared':<10} {_worker_state(facts):<6}"
+            f" {facts['guilds']:>6} {facts['unfinished']:>8} {_percent(percent, colour=colour)} {_load(facts):>6}"
             f" {'?' if memory is None else size(memory):>9} {facts['restarts']:>9}"
         )
     if len(now.workers) > MOST_WORKERS:
         lines.append(f"… and {len(now.workers) - MOST_WORKERS} more")
     return lines
+
+
+def _worker_state(facts: Facts) -> str:
+    """`closed`: it runs, and no guild comes to it now."""
+    if not facts["up"]:
+        return "down"
+    return "up" if facts["dedicated"] or facts.get("accepts", True) else "closed"
+
+
+def _load(facts: Facts) -> str:
+    """Processor time as rebalancing sees it: smoothed."""
+    percent = facts.get("cpu_percent")
+    return "?" if percent is None else f"{percent:.0f}%"
 
 
 def _cpu_percent(before: Facts | None, now: Facts, seconds: float) -> float:

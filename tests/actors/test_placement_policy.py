@@ -53,8 +53,8 @@ def carried_out(guilds: list[GuildLoad], moves: list[tuple[GuildId, WorkerId]], 
 def lasted(policy: PlacementPolicy, guilds: list[GuildLoad], workers: int, **more) -> list[tuple[GuildId, WorkerId]]:
     """What is decided when the load has been like this for long."""
     loads = loads_of(guilds, workers, **more)
-    assert policy.rebalance(loads, guilds, 0.0) == []
-    return policy.rebalance(loads, guilds, LASTING_S)
+    assert not policy.rebalance(loads, guilds, 0.0).moves
+    return list(policy.rebalance(loads, guilds, LASTING_S).moves)
 
 
 @st.composite
@@ -171,9 +171,9 @@ def test_given_an_imbalance_that_does_not_last_when_looked_at_then_nothing_moves
     hot, calm = loads_of(guilds, 2), [load(0, 0.1), load(1, 0.1)]
 
     for start_s in range(0, 600, 60):
-        assert policy.rebalance(hot, guilds, start_s) == []
-        assert policy.rebalance(hot, guilds, start_s + LASTING_S - 1) == []
-        assert policy.rebalance(calm, guilds, start_s + LASTING_S) == []
+        assert not policy.rebalance(hot, guilds, start_s).moves
+        assert not policy.rebalance(hot, guilds, start_s + LASTING_S - 1).moves
+        assert not policy.rebalance(calm, guilds, start_s + LASTING_S).moves
 
 
 @given(crowd=crowds(), refusing=st.frozensets(st.integers(0, 5)), limit=st.integers(1, 8))
@@ -213,7 +213,7 @@ def test_given_a_steady_load_when_rebalanced_again_and_again_then_it_comes_to_re
     policy, moved, quiet_looks = PlacementPolicy(EAGER), 0, 0
 
     for look in range(1000):
-        moves = policy.rebalance(loads_of(guilds, workers), guilds, look * LASTING_S)
+        moves = list(policy.rebalance(loads_of(guilds, workers), guilds, look * LASTING_S).moves)
         moved += len(moves)
         quiet_looks = 0 if moves else quiet_looks + 1
         guilds = carried_out(guilds, moves, look * LASTING_S)
@@ -244,7 +244,7 @@ def test_given_a_noisy_balanced_load_when_looked_at_for_long_then_nothing_moves(
             )
             for each in loads_of(guilds, workers)
         ]
-        assert policy.rebalance(loads, guilds, look * LOOK_S) == []
+        assert not policy.rebalance(loads, guilds, look * LOOK_S).moves
 
 
 def test_given_one_guild_hotter_than_all_others_when_rebalanced_then_it_stays():
@@ -267,7 +267,7 @@ def test_given_a_guild_that_moved_lately_when_rebalanced_then_it_stays_until_it_
     guilds = [guild(1, 0, 0.5, moved_at_s=0.0), guild(2, 0, 0.5, moved_at_s=0.0), guild(3, 1)]
     loads = loads_of(guilds, 2)
 
-    decided_at_s = [look * LOOK_S for look in range(300) if policy.rebalance(loads, guilds, look * LOOK_S)]
+    decided_at_s = [look * LOOK_S for look in range(300) if policy.rebalance(loads, guilds, look * LOOK_S).moves]
 
     assert decided_at_s
     assert decided_at_s[0] >= policy.thresholds.cool_down_s
@@ -278,7 +278,7 @@ def test_given_nothing_that_helps_when_looked_at_for_long_then_it_is_asked_for_l
     loads, began_s = loads_of(guilds, 2), []
 
     for look in range(400):
-        assert policy.rebalance(loads, guilds, look * LOOK_S) == []
+        assert not policy.rebalance(loads, guilds, look * LOOK_S).moves
         (found,) = policy.look(loads, look * LOOK_S)
         began_s.append(found.since_s)
 
@@ -303,8 +303,8 @@ def test_given_a_worker_short_of_memory_when_rebalanced_then_the_largest_guild_t
     guilds = [guild(1, 0, memory_bytes=300 * MB), guild(2, 0, memory_bytes=60 * MB), guild(3, 1, 0.3)]
     loads = [load(0, 0.1, rss_bytes=900 * MB, guilds=2), load(1, 0.3, rss_bytes=300 * MB, guilds=1)]
 
-    assert policy.rebalance(loads, guilds, 0.0) == []
-    assert policy.rebalance(loads, guilds, LASTING_S) == [("1", 1)]
+    assert not policy.rebalance(loads, guilds, 0.0).moves
+    assert policy.rebalance(loads, guilds, LASTING_S).moves == (("1", 1),)
 
 
 def test_given_the_least_busy_worker_is_short_of_memory_when_rebalanced_then_another_is_the_target():
@@ -316,5 +316,5 @@ def test_given_the_least_busy_worker_is_short_of_memory_when_rebalanced_then_ano
         load(2, 0.1, rss_bytes=300 * MB),
     ]
 
-    assert policy.rebalance(loads, guilds, 0.0) == []
-    assert policy.rebalance(loads, guilds, LASTING_S) == [("2", 2)]
+    assert not policy.rebalance(loads, guilds, 0.0).moves
+    assert policy.rebalance(loads, guilds, LASTING_S).moves == (("2", 2),)

@@ -25,7 +25,7 @@ from flora.messages.gateway import RestFrame
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.isolate import IsolateClosed
 from flora.messages.lifecycle import Peers, ReadMetrics, Start
-from flora.messages.placement import ReadGuildUsage
+from flora.messages.placement import ReadGuildUsage, ReadLoad
 from flora.messages.secrets import GiveSecrets, GuildSecrets, LiveSecret
 from flora.messages.settings import FetchSettings, RuntimeSettings, SecretsSettings, Settings
 
@@ -171,6 +171,28 @@ def test_given_a_guild_when_asked_what_it_uses_then_the_figures_come_at_once(mak
     assert one[GUILD]["heap_bytes"] > 0
     assert set(everyone) == {GUILD, OTHER}
     assert nobody == {}
+
+
+def test_given_a_guild_when_asked_how_busy_it_is_then_a_worker_says_it_of_itself_and_if_wanted_of_its_guilds(
+    make_worker,
+) -> None:
+    worker = make_worker()
+    worker.load("globalThis.held = new Uint8Array(5_000_000);" + REPLIES)
+    worker.dispatch(1, "a")
+    worker.until(worker.bodies)
+
+    alone = worker.asks(ReadLoad(req_id=ReqId("alone"))).value
+    guilds = worker.asks(ReadLoad(req_id=ReqId("guilds"), with_guilds=True)).value
+
+    assert alone["guilds"] == {}
+    assert alone["rss_bytes"] > 1_000_000
+    assert 0 < alone["cpu_us"] <= guilds["cpu_us"]
+    assert 0 < alone["at_us"] <= guilds["at_us"] <= time.monotonic_ns() // 1000
+    assert set(guilds["guilds"]) == {GUILD}
+    cpu_us, events, memory_bytes = guilds["guilds"][GUILD]
+    assert cpu_us > 0
+    assert events == 0, "its reply is under way"
+    assert memory_bytes >= 5_000_000
 
 
 def test_given_counted_refusals_when_asked_for_metrics_then_they_are_in_the_workers_counters(make_worker) -> None:

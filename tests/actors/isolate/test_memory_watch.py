@@ -47,6 +47,17 @@ def test_given_typed_arrays_when_the_limit_is_passed_then_their_isolate_is_ended
     assert verdict == EndIsolate(2, 400 * MB)
 
 
+def test_given_growth_and_typed_arrays_when_asked_then_each_guild_accounts_for_the_larger_of_them() -> None:
+    w = watch()
+    uses = [use(1, busy_since=1.0), use(2, buffers=30 * MB)]
+
+    w.look(1.2, LIMIT - 10 * MB, uses)
+    found = w.guilt_by_guild(uses)
+
+    assert found[use(1).guild_id] > 100 * MB
+    assert found[use(2).guild_id] == 30 * MB
+
+
 def test_given_one_isolate_in_v8_all_the_time_and_many_for_a_moment_when_memory_grows_then_the_one_is_ended() -> None:
     w = watch()
     healthy = [use(number, trips=1) for number in range(2, 40)]

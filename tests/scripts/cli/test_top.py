@@ -28,7 +28,7 @@ def a_guild(guild_id: str, **usage: Any) -> dict[str, Any]:
 def a_worker(number: int = 0, **changes: Any) -> dict[str, Any]:
     facts = {
         "worker": number, "dedicated": False, "up": True, "guilds": 2, "unfinished": 5, "restarts": 1,
-        "rss_bytes": 90_000_000, "cpu_us": 0,
+        "rss_bytes": 90_000_000, "cpu_us": 0, "cpu_percent": 41.6, "accepts": True,
     }  # fmt: skip
     return facts | changes
 
@@ -51,8 +51,22 @@ def test_given_two_samples_then_rates_are_per_second_of_what_grew():
 
     assert lines[0] == "flora   2 guilds (1 serving, 1 resting), 1 workers"
     assert lines[1].startswith("events  100/s done, 0/s failed, 0/s timed out, 4/s dropped; p50 1.5 ms")
-    assert lines[5].split() == ["0", "shared", "up", "2", "5", "50.0%", "90.0", "MB", "1"]
+    assert lines[5].split() == ["0", "shared", "up", "2", "5", "50.0%", "42%", "90.0", "MB", "1"]
     assert lines[9].split() == ["1", "0", "serving", "95.0%", "15.0", "3", "-", "0"]
+
+
+def test_given_workers_that_guilds_do_not_come_to_then_it_is_said():
+    workers = [
+        a_worker(0, accepts=False),
+        a_worker(1, up=False, accepts=False),
+        a_worker(1000, dedicated=True, accepts=False),
+    ]
+    workers.append(a_worker(2, cpu_percent=None))
+
+    lines = shown(None, Sample(1.0, {}, workers, []))
+
+    assert [line.split()[2] for line in lines[5:9]] == ["closed", "down", "up", "up"]
+    assert lines[7].split()[6] == "?"
 
 
 @pytest.mark.parametrize(("sort", "first"), [("c", "1"), ("e", "1"), ("m", "2"), ("s", "2"), ("w", "1")])
