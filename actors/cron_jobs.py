@@ -10,6 +10,7 @@ import heapq
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -23,7 +24,18 @@ from flora.messages.ids import GuildId
 
 NEXT_SHOWN = 3
 MAX_MISSED_COUNTED = 100  # of one delay; to look further would cost more than the number is worth
+LATE_S = 1.0  # times are whole seconds
 SUCCESSES = frozenset({Outcome.OK})
+
+
+class Delay(StrEnum):
+    """Why a run begins later than it was due, or not at all."""
+
+    BUSY = "the worker was busy"
+    CLOCK = "cron came late: its process was restarted, or stood still"
+    BEFORE = "the run before was still going"
+    AWAY = "the guild was not running when it was due"
+    MOVING = "the guild was being moved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +46,20 @@ class JobRun:
     key: int  # of the isolate
     name: str
     payload: str  # JSON text
+    due_s: float | None = None  # None: somebody wants it now
+    delay: Delay = Delay.BUSY  # what it was, if it is late
+
+
+@dataclass(frozen=True, slots=True)
+class Unrun:
+    """A time that passed without a run."""
+
+    guild_id: str
+    name: str
+    due_s: float
+    is_wanted: bool  # by the author: `skipIfRunning`
+    delay: Delay
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +85,7 @@ class Job:
     skipped: int = 0  # because one was under way and the author wanted none beside it
     missed: int = 0  # for any other reason
     gone: bool = False  # its guild has no such job any more
+    was_moved: bool = False  # it came from another worker, after its time
 
     @property
     def is_over(self) -> bool:
@@ -83,6 +110,7 @@ class CronJobs:
         self._paused: set[str] = set()  # guilds about to leave: what comes due waits
         self._heap: list[tuple[int, int, str, Job]] = []  # (due, order, guild, job); also what does not count any more
         self._order = itertools.count()
+        self._unrun: list[Unrun] = []
 
     # The set
 
@@ -145,8 +173,8 @@ class CronJobs:
         starting = []
         for job in guild.jobs.values() if guild is not None else ():
             if job.waiting_since_s is not None and job.running_since_s is None:
-                job.waiting_since_s = None
-                starting.append(self._begin(guild_id, job, now_s))
+                due_s, job.waiting_since_s = job.waiting_since_s, None
+                starting.append(self._begin(guild_id, job, now_s, due_s, Delay.MOVING))
         return starting
 
     # Time
@@ -157,26 +185,45 @@ class CronJobs:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def due(self, now_s: float) -> list[JobRun]:
-        """What is to be run now. However late this is: one run, then the next time that lies ahead."""
+    def due(self, now_s: float, told_s: float | None = None) -> list[JobRun]:
+        """What is to be run now. However late this is: one run, then the next time that lies ahead.
+
+        told_s: When Cron said that something is due.
+        """
         starting: list[JobRun] = []
         while (due_s := self.next_due_s()) is not None and due_s <= now_s:
             _, _, guild_id, job = heapq.heappop(self._heap)
             missed = self._advance(guild_id, job, due_s, now_s)
             job.missed += missed
             self._counters.cron_missed += missed
+            delay = Delay.CLOCK if told_s is not None and told_s - due_s >= LATE_S else Delay.BUSY
+            delay, job.was_moved = Delay.MOVING if job.was_moved else delay, False
+            if missed:
+                self._note_unrun(guild_id, job, due_s, delay, times=missed)
             if job.running_since_s is None and guild_id not in self._paused:
                 self._counters.cron_late_us += int((now_s - due_s) * 1e6)
-                starting.append(self._begin(guild_id, job, now_s))
+                starting.append(self._begin(guild_id, job, now_s, due_s, delay))
             elif job.running_since_s is not None and job.spec.skip_if_running:
                 job.skipped += 1
                 self._counters.cron_skipped += 1
+                self._note_unrun(guild_id, job, due_s, Delay.BEFORE, is_wanted=True)
             elif job.waiting_since_s is None:
                 job.waiting_since_s = now_s
             else:
                 job.missed += 1
                 self._counters.cron_missed += 1
+                self._note_unrun(guild_id, job, due_s, Delay.BEFORE)
         return starting
+
+    def take_unrun(self) -> list[Unrun]:
+        """Times that passed without a run since the last call."""
+        unrun, self._unrun = self._unrun, []
+        return unrun
+
+    def _note_unrun(
+        self, guild_id: str, job: Job, due_s: float, delay: Delay, *, is_wanted: bool = False, times: int = 1
+    ) -> None:
+        self._unrun.append(Unrun(guild_id, job.spec.name, due_s, is_wanted, delay, times))
 
     def clock_was_set_back(self, now_s: float) -> None:
         """Times that lie further ahead than need be are computed anew, or an hourly job would wait for a day."""
@@ -201,13 +248,16 @@ class CronJobs:
 
     # Runs
 
-    def _begin(self, guild_id: str, job: Job, scheduled_at_s: float) -> JobRun:
+    def _begin(
+        self, guild_id: str, job: Job, scheduled_at_s: float, due_s: float | None = None, delay: Delay = Delay.BUSY
+    ) -> JobRun:
         job.running_since_s = scheduled_at_s
         job.runs += 1
         self._counters.cron_runs += 1
         job.last = _run_of(guild_id, job.spec, scheduled_at_s)
         payload = {"name": job.spec.name, "scheduledAt": _rfc3339(scheduled_at_s)}
-        return JobRun(guild_id, self._guilds[guild_id].key, job.spec.name, orjson.dumps(payload).decode())
+        key, text = self._guilds[guild_id].key, orjson.dumps(payload).decode()
+        return JobRun(guild_id, key, job.spec.name, text, due_s, delay)
 
     def run_now(self, guild_id: str, name: str, now_s: float) -> JobRun:
         """Somebody wants a run beside the schedule.
@@ -236,7 +286,7 @@ class CronJobs:
             job.waiting_since_s = waiting_since_s
             return Ended(run, None)
         if waiting_since_s is not None:
-            return Ended(run, self._begin(guild_id, job, waiting_since_s))
+            return Ended(run, self._begin(guild_id, job, waiting_since_s, waiting_since_s, Delay.BEFORE))
         if job.is_over:
             job.gone = True
             del guild.jobs[name]
@@ -272,7 +322,7 @@ class CronJobs:
                 continue
             if job.spec.catch_up and (due_s := job.schedule.next_after(run.at_s)) is not None and due_s <= now_s:
                 self._counters.cron_late_us += int((now_s - due_s) * 1e6)
-                starting.append(self._begin(guild_id, job, now_s))
+                starting.append(self._begin(guild_id, job, now_s, due_s, Delay.AWAY))
             elif run.outcome is not None:
                 job.last = run
         return starting
@@ -312,6 +362,7 @@ def _arrived(spec: CronJobSpec, state: CronJobState | None, now_s: float) -> Job
         failures=state.failures,
         skipped=state.skipped,
         missed=state.missed,
+        was_moved=state.due_s is not None and state.due_s <= now_s,
     )
 
 

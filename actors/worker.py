@@ -10,6 +10,7 @@ from typing import Any
 from thespian.actors import ActorSystem
 
 from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.cron_traces import CronTraces
 from flora.actors.fetch.service import FetchDone, Fetches
 from flora.actors.guild_secrets.book import SecretBook
 from flora.actors.guild_secrets.filling import filling_of
@@ -99,6 +100,7 @@ class Worker(FloraActor):
             start=lambda key, run: self._isolates.run_job(key, run),  # noqa: PLW0108 - they are made later
             serves=lambda guild_id: guild_id in self._isolates.serving,
             clock=lambda: self._host.wall_clock(),  # noqa: PLW0108 - tests set it later
+            traces=CronTraces(self._keep_record, self.name, msg.settings.trace.slow_ms * 1000, time.monotonic),
         )
         # A process already is an actor here; its isolates are actors of a system inside it. logDefs=False: they do not log.
         self._local = ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from flora.actors.base import FloraActor
 from flora.actors.cron_jobs import CronJobs, JobRun, outcome_facts
+from flora.actors.cron_traces import CronTraces
 from flora.actors.metrics import WorkerCounters
 from flora.messages.base import Address, Failed, Ok
 from flora.messages.cron import (
@@ -45,6 +46,7 @@ class WorkerCron:
         start: Callable[[int, RunJob], None],
         serves: Callable[[str], bool],
         clock: Callable[[], float],
+        traces: CronTraces,
     ) -> None:
         """Makes a part without jobs.
 
@@ -54,6 +56,7 @@ class WorkerCron:
             clock: Wall clock, in seconds.
         """
         self.jobs = CronJobs(counters)
+        self._traces = traces
         self._shell = shell
         self._worker_id = worker_id
         self._start = start
@@ -120,7 +123,9 @@ class WorkerCron:
         """Cron says that something is due. Its clock may be a little ahead of ours, on another machine."""
         self._told_due_s = UNTOLD  # it wants to hear when to come again, also if that has not changed
         self._may_have_moved = True
-        self._begin(self.jobs.due(max(self._clock(), msg.now_us / 1e6)))
+        self._begin(self.jobs.due(max(self._clock(), msg.now_us / 1e6), msg.now_us / 1e6))
+        for unrun in self.jobs.take_unrun():
+            self._traces.unrun(unrun)
 
     def look_at_clock(self) -> None:
         """Once a second: somebody may have set it back. Set forward it makes jobs due, and Cron notices."""
@@ -144,7 +149,8 @@ class WorkerCron:
 
     def _begin(self, runs: list[JobRun]) -> None:
         for run in runs:
-            self._start(run.key, RunJob(name=run.name, payload=run.payload))
+            trace = self._traces.begin(run, self._clock())
+            self._start(run.key, RunJob(name=run.name, payload=run.payload, trace=trace))
             started = self.jobs.to_note_at_once(run)
             if started is not None:
                 self._note(started)
