@@ -1,8 +1,8 @@
 """The router: every guild event goes through it, to the worker that owns the guild, in gateway order.
 
 Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds,
-`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_balance.py` what keeps
-the load even, `router_views.py` what describes them, `router_kv.py` what takes key-value calls to them.
+`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_balance.py` what keeps the load even,
+`router_requests.py` what takes requests to guilds, `router_views.py` what describes them.
 """
 
 from __future__ import annotations
@@ -21,18 +21,22 @@ from flora.actors.link import Batch, Link
 from flora.actors.metrics import merged
 from flora.actors.placement import is_dedicated
 from flora.actors.router_balance import Balance
+from flora.actors.router_claims import Claims
 from flora.actors.router_cron import CronCalls
 from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_kv import KvCalls
 from flora.actors.router_loads import Loads
+from flora.actors.router_migrate import Migrations
+from flora.actors.router_moves import Moves
 from flora.actors.router_places import Places
 from flora.actors.router_recovery import RouterRecovery
+from flora.actors.router_requests import GuildRequests
 from flora.actors.router_secrets import SecretPasser
 from flora.actors.router_state import RouterState
 from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
 from flora.actors.wire import refused_packets
-from flora.messages.base import Address, Failed, Ok
+from flora.messages.base import Address, Failed, Ok, Reply
 from flora.messages.cron import ListCronJobs, RunCronJob
 from flora.messages.deployment import ListRunning, LoadGuild, ScriptStored, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, WorkerReport
@@ -42,6 +46,7 @@ from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.kv import KvCall
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
+from flora.messages.migration import DescribeMoves, MigrateGuild
 from flora.messages.placement import (
     DescribeGuild,
     DescribeGuilds,
@@ -61,9 +66,10 @@ class Router(FloraActor):
     """Sends each guild event to the worker that owns the guild.
 
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
-               PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, KvCall, ListCronJobs, RunCronJob (front-end)
-    Sends      DispatchFrame, LoadIsolate, UnloadIsolate, KvCall, ReleaseKv (workers), GatewayControl (gateway),
-               ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker (runtime)
+               MigrateGuild, DescribeMoves, PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, KvCall, ListCronJobs,
+               RunCronJob (front-end)
+    Sends      DispatchFrame, LoadIsolate, UnloadIsolate, MoveOut, ThawGuild, DropFrozen, KvCall, ReleaseKv (workers),
+               GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker (runtime)
     State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
     Supervises nothing.
     Fails      worker gone → what it had started fails once, the rest is sent again in order after the reload;
@@ -78,13 +84,14 @@ class Router(FloraActor):
         self._wedges: Wedges
         self._balance: Balance
         self._views: Views
-        self._kv: KvCalls
-        self._cron: CronCalls
-        self._secrets: SecretPasser
+        self._moves: Moves
+        self._migrations: Migrations
+        self._requests: GuildRequests
         self._hold_back = HoldBack()
         self._is_holding = False
         self._is_draining = False
         self._gateway: GatewayEnd
+        self._claims: Claims
         self._recovery: RouterRecovery | None = None  # only after a restart
 
     def on_start(self, msg: Start) -> dict[str, Any]:
@@ -97,16 +104,19 @@ class Router(FloraActor):
         self._views = Views(self, self._state, self._places, self._balance)
         self._balance.dedicate = self._views.pins.dedicate
         self._balance.busy += [lambda: self._recovering is not None, lambda: self._is_draining]
-        self._cron = CronCalls(self, self._state)
-        self._kv = self._loads.kv = KvCalls(self, self._state)
-        self._secrets = SecretPasser(self, self._state, self._places)
+        self._loads.kv = KvCalls(self, self._state)
+        self._moves = self._places.moves
+        self._migrations = Migrations(self, self._state, self._places, self._balance)
+        secrets, cron = SecretPasser(self, self._state), CronCalls(self, self._state)
+        self._requests = GuildRequests(self._moves.line, self._loads, secrets, self._loads.kv, cron)
+        self._claims = Claims(self, self._state, self._loads)
         self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
         self._ask_for_placements(msg.peers)
         if msg.peers.workers:
             for end in self._state.workers.values():
                 end.knows_us = False
-            self._recovery = RouterRecovery(self, self._state, self._loads)
+            self._recovery = RouterRecovery(self, self._state, self._loads, self._claims)
             self._recovery.begin(self._recovered)
         return {}
 
@@ -126,6 +136,7 @@ class Router(FloraActor):
         self._gateway.meet(peers.gateway)
         if self.peers.deployer is not None and peers.deployer != self.peers.deployer:
             self.give_up_on(self.peers.deployer, Unavailable("the deployer died meanwhile"))
+            self._moves.gates.forget_asker(self.peers.deployer)
         if peers.deployer != self.peers.deployer:
             self._ask_for_placements(peers)
         if peers.log_book != self.peers.log_book:
@@ -225,6 +236,7 @@ class Router(FloraActor):
             heard = self._recovery is not None and self._recovery.has_heard(worker, row[0])
             if end.address is not None and not heard:
                 end.link.offer(row)
+        self._state.note_broadcast(row)
         self._gateway.broadcast(row[0])
 
     def _check_held(self) -> None:
@@ -252,6 +264,7 @@ class Router(FloraActor):
         lanes = self._state.lanes
         for seq, guild_id, _outcome in msg.done:
             lanes.done(GuildId(guild_id), seq, worker)
+        self._moves.look()
         if is_dedicated(worker):
             self._places.outcomes(worker, msg.done)
         if self._recovery is not None:
@@ -275,17 +288,14 @@ class Router(FloraActor):
         if self._recovery is not None:
             self._recovery.reported(worker, msg)
         else:  # it comes too late for its events, not for its guilds
-            for guild_id, names in msg.guilds:
-                self._state.subscribe(worker, GuildId(guild_id), names)
+            self._claims.reported(worker, msg)
+            self._claims.settle_frozen()
 
     # Deploys
 
     def receiveMsg_LoadGuild(self, msg: LoadGuild, sender: Address) -> None:
         """Has the guild's worker build the isolate."""
-        if self._recovering is not None:
-            self._recovering.later(lambda: self._loads.load(msg, msg.reply_to or sender))
-        else:
-            self._loads.load(msg, msg.reply_to or sender)
+        self._requests.take(msg, msg.reply_to or sender, self._recovering)
 
     def receiveMsg_ScriptStored(self, msg: ScriptStored, sender: Address) -> None:
         """Running and stored script agree."""
@@ -301,34 +311,38 @@ class Router(FloraActor):
 
     def receiveMsg_UnloadGuild(self, msg: UnloadGuild, sender: Address) -> None:
         """Stops the guild's isolate; an unknown guild is fine."""
-        if self._recovering is not None:
-            self._recovering.later(lambda: self._loads.unload(msg, msg.reply_to or sender))
-        else:
-            self._loads.unload(msg, msg.reply_to or sender)
+        self._requests.take(msg, msg.reply_to or sender, self._recovering)
 
     def receiveMsg_GiveSecrets(self, msg: GiveSecrets, sender: Address) -> None:
         """A guild's secrets have changed."""
-        if self._recovering is not None:
-            self._recovering.later(lambda: self._secrets.give(msg, msg.reply_to or sender))
-        else:
-            self._secrets.give(msg, msg.reply_to or sender)
+        self._requests.take(msg, msg.reply_to or sender, self._recovering)
 
     def receiveMsg_KvCall(self, msg: KvCall, sender: Address) -> None:
         """A client's operation on a guild's key-value stores; its worker has them."""
-        if self._recovering is not None:
-            self._recovering.later(lambda: self._kv.call(msg, msg.reply_to or sender))
-        else:
-            self._kv.call(msg, msg.reply_to or sender)
+        self._requests.take(msg, msg.reply_to or sender, self._recovering)
 
     # Cron jobs
 
     def receiveMsg_ListCronJobs(self, msg: ListCronJobs, sender: Address) -> None:
         """Somebody wants to see a guild's jobs."""
-        self._cron.pass_on(msg, msg.reply_to or sender)
+        self._requests.take(msg, msg.reply_to or sender, self._recovering)
 
     def receiveMsg_RunCronJob(self, msg: RunCronJob, sender: Address) -> None:
         """Somebody wants a job to run now."""
-        self._cron.pass_on(msg, msg.reply_to or sender)
+        self._requests.take(msg, msg.reply_to or sender, self._recovering)
+
+    # Moves
+
+    def receiveMsg_MigrateGuild(self, msg: MigrateGuild, sender: Address) -> None:
+        """A guild is to run in another worker."""
+        if self._recovering is not None:
+            self._recovering.later(lambda: self.receiveMsg_MigrateGuild(msg, sender))
+        else:
+            self._migrations.migrate(msg, msg.reply_to or sender)
+
+    def receiveMsg_DescribeMoves(self, msg: DescribeMoves, sender: Address) -> None:
+        """Moves under way, and the last ones."""
+        self._migrations.describe(msg, sender)
 
     # Where guilds run
 
@@ -384,6 +398,7 @@ class Router(FloraActor):
             "worker_deaths": self._places.total_deaths,
             "packets_refused": refused_packets(),
             **self._balance.counts,
+            **self._moves.tally.figures(len(self._moves)),
         }
 
     # End
@@ -391,6 +406,7 @@ class Router(FloraActor):
     def on_drain(self, msg: Drain) -> object:
         """Waits until every accepted event is done. Guilds of a worker that is gone are not waited for: nobody restarts it now."""
         self._is_draining = True
+        self._moves.end()
         self._drain_until(time.monotonic() + msg.limit_s, msg, idle_looks=0)
         return DEFERRED
 
@@ -398,13 +414,19 @@ class Router(FloraActor):
         lanes, workers = self._state.lanes, self._state.workers
         alive = {worker for worker, end in workers.items() if end.address is not None}
         # Two looks: the gateway's last frame may still be under way at the first.
-        idle_looks = 0 if lanes.waiting_for(alive) else idle_looks + 1
+        idle_looks = 0 if lanes.waiting_for(alive) or self._moves else idle_looks + 1
         if idle_looks < DRAIN_LOOKS and time.monotonic() < deadline_s:
             self.after(DRAIN_LOOK_S, lambda: self._drain_until(deadline_s, msg, idle_looks))
         else:
             self.reply_ok(msg, None, {"abandoned": lanes.waiting_for(workers)})
 
     # Sending
+
+    def send(self, to: Address, message: Any) -> None:
+        """An answer may be what others wait for while their guild moves."""
+        super().send(to, message)
+        if isinstance(message, Reply) and hasattr(self, "_moves") and self._moves.gates:
+            self._moves.line.answered(message.req_id)
 
     def receiveMsg_LogAck(self, msg: LogAck, sender: Address) -> None:
         """The log book has our lines."""
@@ -414,6 +436,7 @@ class Router(FloraActor):
         """Sends what each link has to say."""
         if not hasattr(self, "_state"):
             return
+        self._moves.line.flush()
         self._loads.confirm()
         for end in self._state.workers.values():
             if end.address is not None and end.knows_us and (batch := end.link.poll()) is not None:

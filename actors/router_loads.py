@@ -9,7 +9,7 @@ from flora.actors.base import FloraActor
 from flora.actors.lanes import Salvage
 from flora.actors.placement import Verdict
 from flora.actors.router_kv import KvCalls
-from flora.actors.router_moves import Moves
+from flora.actors.router_moves import load_limit_s
 from flora.actors.router_state import RouterState, WorkerEnd
 from flora.messages.base import Address, Failed, Ok
 from flora.messages.deployment import LoadGuild, ReloadGuilds, UnloadGuild
@@ -27,10 +27,11 @@ RELOAD_AGAIN_S = 1.0  # pause before a reload that failed as a whole (the deploy
 class LoadPlaces(Protocol):
     """What loads ask of whoever decides where guilds run, see router_places.py."""
 
-    moves: Moves
-
     def worker_for(self, msg: LoadGuild) -> WorkerId:
         """The worker that is to load a guild; it has a lane there."""
+
+    def arrives_otherwise(self, guild_id: GuildId) -> bool:
+        """The guild is between two workers, and need not be loaded because one of them died."""
 
     def loaded(self, msg: LoadGuild) -> None:
         """A guild serves."""
@@ -79,7 +80,8 @@ class Loads:
         for request, asker in parked:
             self._load(request, asker, worker, end)
         waiting = {request.guild_id for request, _ in parked if request.restore}
-        self.reload(tuple(g for g in lanes.of_worker(worker) if lanes[g].held and g not in waiting))
+        held = tuple(g for g in lanes.of_worker(worker) if lanes[g].held and g not in waiting)
+        self.reload(tuple(g for g in held if not self.places.arrives_otherwise(g)))
 
     def reload(self, guilds: tuple[GuildId, ...]) -> None:
         """Has the stored scripts of guilds loaded whose lanes are held."""
@@ -139,11 +141,8 @@ class Loads:
             restore=msg.restore,
             trace=sent_anew(msg.trace),
         )
-        runtime = self._shell.settings.runtime
-        limit_s = runtime.load_timeout_s + runtime.boot_timeout_s
-        self._shell.ask(
-            end.address, request, lambda r: self._loaded(msg, asker, worker, r), limit_s * 2 + 10 if limit_s else 0
-        )
+        limit_s = load_limit_s(self._shell)
+        self._shell.ask(end.address, request, lambda r: self._loaded(msg, asker, worker, r), limit_s)
 
     def _loaded(self, msg: LoadGuild, asker: Address, worker: WorkerId, reply: Ok | Failed) -> None:
         guild_id = msg.guild_id
@@ -157,8 +156,7 @@ class Loads:
             if msg.restore:
                 self._state.unstored.discard(guild_id)
             self._state.subscribe(worker, guild_id, tuple(reply.value["handlers"]))
-            if not self.places.moves.holds(guild_id):
-                self._state.workers[worker].link.offer_all(lanes.release(guild_id))
+            self._state.workers[worker].link.offer_all(lanes.release(guild_id))
             self.places.loaded(msg)
             value = {"worker": worker, "replaced": reply.value["replaced"]}
             self._to_confirm.append((asker, Ok(req_id=msg.req_id, value=value, trace=msg.trace)))
@@ -187,6 +185,10 @@ class Loads:
         if end is not None and end.address is not None:
             self._shell.tell(end.address, UnloadIsolate(req_id=ReqId(""), guild_id=msg.guild_id))
         self._shell.send(asker, WorkerGone("the guild was moved meanwhile; try again").as_failed(msg.req_id))
+
+    def is_loading(self, guild_id: GuildId) -> bool:
+        """A script of the guild is being loaded, or will be when its worker is back."""
+        return guild_id in self._under_way or guild_id in self._loading()
 
     def is_first_deploy(self, guild_id: GuildId) -> bool:
         """What is being loaded for a guild is a deploy, not a restore."""

@@ -44,7 +44,7 @@ class Places:
         self._state = state
         self._loads = loads
         self.homes = Homes()
-        self.moves = Moves(shell, state, loads.reload)
+        self.moves = Moves(shell, state, self)
         self.choose: Callable[[GuildId], WorkerId] = lambda guild_id: default_worker(guild_id, state.routes.workers)
         self.failed: dict[GuildId, tuple[str, float]] = {}  # guilds of the pool: why, since when (epoch)
         self.deaths: dict[WorkerId, int] = {}
@@ -140,12 +140,38 @@ class Places:
             home.loaded(time.monotonic(), deployed=not msg.restore)
             if not msg.restore and home.placement is Placement.QUARANTINED:
                 self._begin_probation(home)
-        self.moves.loaded(guild_id)
+
+    def arrived(self, guild_id: GuildId) -> None:
+        """A guild serves where it was moved to."""
+        self.failed.pop(guild_id, None)
+        home = self.homes.get(guild_id)
+        if home is not None and home.worker == self._state.routes.lookup(guild_id):
+            home.loaded(time.monotonic(), deployed=False)
+
+    def arrives_otherwise(self, guild_id: GuildId) -> bool:
+        """The guild is between two workers, and need not be loaded because one of them died."""
+        return self.moves.is_held_by_a_move(guild_id)
+
+    def rebuild(self, guild_id: GuildId, why: str) -> None:
+        """A guild is nowhere, its lane is held: it is loaded from its deployment, at once or when its worker is back."""
+        home, lane = self.homes.get(guild_id), self._state.lanes.get(guild_id)
+        if lane is None:
+            return
+        if home is not None and home.worker == lane.worker:
+            self._try_again(home, why)
+        elif self._state.workers[lane.worker].address is not None:
+            self._loads.reload((guild_id,))
+
+    def is_loading(self, guild_id: GuildId) -> bool:
+        """A script of the guild is being loaded."""
+        return self._loads.is_loading(guild_id)
+
+    def stores_move_to(self, guild_id: GuildId, worker: WorkerId) -> None:
+        """This worker is to have the guild's key-value stores."""
+        self._loads.kv.moves_to(guild_id, worker)
 
     def load_failed(self, msg: LoadGuild, failed: Failed) -> bool:
         """A load came to nothing. True: what becomes of the guild is settled here."""
-        if msg.restore and self.moves.failed(msg.guild_id, failed.message):
-            return True
         home = self.home(msg.guild_id)
         lane = self._state.lanes.get(msg.guild_id)
         if home is None or lane is None or lane.worker != home.worker:
@@ -160,8 +186,6 @@ class Places:
 
     def not_reloaded(self, guild_id: GuildId, why: str) -> bool:
         """The deployer could not bring a guild back. True: what becomes of it is settled here."""
-        if self.moves.failed(guild_id, why):
-            return True
         home = self.homes.get(guild_id)
         if home is None:
             return False
@@ -196,7 +220,12 @@ class Places:
         """Judges a worker's death; the lanes of its guilds are held already. Guilds that are to blame get homes."""
         self.deaths[worker] = self.deaths.get(worker, 0) + 1
         self.total_deaths += 1
-        here = set(self._state.lanes.of_worker(worker))
+        verdict = self._judged(worker, exited, busy_s)
+        self.moves.worker_died(worker)
+        return verdict
+
+    def _judged(self, worker: WorkerId, exited: WorkerExited, busy_s: Mapping[str, float]) -> Verdict:
+        here = {*self._state.lanes.of_worker(worker), *self.moves.arriving_at(worker)}
         busy_here = {GuildId(guild_id): taken for guild_id, taken in busy_s.items() if guild_id in here}
         if is_dedicated(worker):
             home = self.homes.of_worker(worker)
@@ -235,12 +264,11 @@ class Places:
             self._start(home)
 
     def _own_worker_died(self, home: Home, cause: str) -> None:
-        if self.moves.target_of(home.guild_id) == home.worker:
-            self.moves.abort(home.guild_id, cause)
-            return
         lane = self._state.lanes.get(home.guild_id)
         if lane is None or lane.worker != home.worker:
-            return  # it has left already
+            return  # it has left already, or has not come yet
+        if self.moves.is_held_by_a_move(home.guild_id):
+            return  # frozen here, it goes on there; or the move says that it is lost
         self.moves.forget(home.guild_id, f"{cause} before the guild had left")
         self._try_again(home, cause)
 

@@ -14,6 +14,7 @@ from flora.actors.base import FloraActor
 from flora.actors.isolate.progress import last_started, read_recorder
 from flora.actors.lanes import Row
 from flora.actors.recovery import RECOVERY_LIMIT_S, Fate, Recovery
+from flora.actors.router_claims import Claims
 from flora.actors.router_loads import Loads
 from flora.actors.router_state import RouterState
 from flora.messages.base import Failed, Ok
@@ -28,10 +29,11 @@ log = logging.getLogger(__name__)
 class RouterRecovery:
     """From a restart until the gateway has sent everything again. `shell` is the router."""
 
-    def __init__(self, shell: FloraActor, state: RouterState, loads: Loads) -> None:
+    def __init__(self, shell: FloraActor, state: RouterState, loads: Loads, claims: Claims) -> None:
         self._shell = shell
         self._state = state
         self._loads = loads
+        self._claims = claims
         self._known = Recovery(state.workers)
         self._wanted: tuple[GuildId, ...] | None = None
         self._frames: list[GatewayFrame] = []
@@ -61,8 +63,9 @@ class RouterRecovery:
 
     def reported(self, worker: WorkerId, msg: WorkerReport) -> None:
         """A worker says what it has."""
-        for guild_id, names in msg.guilds:
-            self._state.subscribe(worker, GuildId(guild_id), names)
+        self._claims.reported(worker, msg)
+        if not self.waiting:
+            self._claims.settle_frozen()
         self._known.reported(worker, msg.received, msg.unfinished)
         self._look()
 
@@ -93,6 +96,7 @@ class RouterRecovery:
 
     def _finish(self) -> None:
         self.waiting = False
+        self._claims.settle_frozen()
         lost = tuple(guild_id for guild_id in self._wanted or () if guild_id not in self._state.lanes)
         for guild_id in lost:
             worker, _ = self._state.routes.claim(guild_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from dataclasses import dataclass, field
 
 from flora.actors.lanes import Lanes, Row
@@ -19,6 +20,8 @@ MAX_FRAME_ROWS = 1024
 MAX_CONTROL_ROWS = (
     1 << 20
 )  # all subscriptions fit: a frame that replaces all but holds some would forget the rest for a moment
+
+BROADCASTS_KEPT = 64  # one per shard and connection
 
 Subscription = tuple[str, tuple[str, ...]]
 
@@ -52,6 +55,7 @@ class RouterState:
         self.logs = LogSender(epoch)
         self.unstored: set[GuildId] = set()  # run a script, or load one, that the deployer has not said is stored
         self._told_no_isolate: set[str] = set()
+        self._broadcasts: deque[Row] = deque(maxlen=BROADCASTS_KEPT)
 
     def meet(self, worker: WorkerId, address: Address | None) -> WorkerEnd:
         """A worker that was not known before."""
@@ -64,6 +68,14 @@ class RouterState:
             if end.address == address:
                 return worker, end
         return WorkerId(-1), None
+
+    def note_broadcast(self, row: Row) -> None:
+        """An event of no guild goes to every worker; a guild between two workers may hear of it in neither."""
+        self._broadcasts.append(row)
+
+    def broadcasts_between(self, after: int, upto: int) -> list[Row]:
+        """Those with a number above the one and not above the other."""
+        return [row for row in self._broadcasts if after < row[0] <= upto]
 
     def subscribe(self, worker: WorkerId, guild_id: GuildId, names: tuple[str, ...]) -> None:
         """Notes what a guild's script handles, and has the gateway told."""

@@ -53,7 +53,7 @@ class Views:
             self._shell.reply_failed(request, asker, NotFound("this guild has no script that runs", guild_id=guild_id))
             return
         end = self._state.workers.get(lane.worker) if lane is not None else None
-        if lane is None or lane.held or end is None or end.address is None:
+        if lane is None or lane.held or lane.gated or end is None or end.address is None:
             self._shell.reply_ok(request, asker, self._guild_facts(guild_id, None))
             return
 
@@ -91,7 +91,8 @@ class Views:
             return GuildState.FAILED
         if home is not None and home.stage is not Stage.SERVING:
             return home.state
-        if self._state.lanes[guild_id].held:
+        lane = self._state.lanes[guild_id]
+        if lane.held or lane.gated:
             return GuildState.LOADING
         return GuildState(usage["state"]) if usage and "state" in usage else GuildState.SERVING
 

@@ -14,12 +14,13 @@ from thespian.actors import Actor, ActorSystem
 from flora.actors import base
 from flora.actors.router import Router
 from flora.messages.base import Address, Failed, Ok
-from flora.messages.deployment import LoadGuild, ReloadGuilds
+from flora.messages.deployment import LoadGuild, ReloadGuilds, ScriptStored
 from flora.messages.dispatch import DispatchFrame, LoadIsolate, WorkerExited, WorkerFrame
 from flora.messages.errors import LoadFailed
 from flora.messages.gateway import GatewayControl, GatewayFrame
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Peers, PeersChanged, ReadMetrics, Start
+from flora.messages.migration import MoveOut, MovingGuild, ThawGuild
 from flora.messages.placement import StartWorker, StopWorker
 from flora.messages.settings import RuntimeSettings, Settings
 
@@ -137,7 +138,7 @@ class Scene:
 
     def finish_load(self, worker: Any, handlers: tuple[str, ...] = ("messageCreate",)) -> None:
         request = self.loads_at(worker)[-1]
-        value = {"replaced": False, "handlers": handlers}
+        value = {"replaced": False, "handlers": handlers, "heard": 0}
         self.stage.say(worker, self.router, Ok(req_id=request.req_id, value=value))
         self.acknowledge_controls()
 
@@ -145,6 +146,29 @@ class Scene:
         request = self.loads_at(worker)[-1]
         self.stage.say(worker, self.router, Failed(req_id=request.req_id, code=code, message="no"))
         self.acknowledge_controls()
+
+    def stored(self, guild_id: GuildId) -> None:
+        """The deployer has stored what was loaded."""
+        self.stage.say(self.deployer, self.router, ScriptStored(guild_id=guild_id))
+
+    def leaves(self, worker: Any, number: int = 1, heard: int = 0) -> MoveOut:
+        """A worker hands over the guild that it was asked for as the `number`th; gives the request."""
+        request = self.stage.until(lambda: self.stage.seen_by(worker, MoveOut)[number - 1 :])[0]
+        moving = MovingGuild(script="script", source_map=None, jobs=(), heard=heard, quiesce_us=7)
+        self.stage.say(worker, self.router, Ok(req_id=request.req_id, value=moving))
+        return request
+
+    def thaws(self, worker: Any, number: int = 1, heard: int = 0) -> ThawGuild:
+        """A guild goes on where it was frozen; gives the request."""
+        request = self.stage.until(lambda: self.stage.seen_by(worker, ThawGuild)[number - 1 :])[0]
+        value = {"handlers": ("messageCreate",), "heard": heard}
+        self.stage.say(worker, self.router, Ok(req_id=request.req_id, value=value))
+        return request
+
+    def arrives(self, worker: Any, number: int = 1) -> None:
+        """A worker finishes the `number`th load that it was asked for."""
+        self.stage.until(lambda: len(self.loads_at(worker)) >= number)
+        self.finish_load(worker)
 
     def acknowledge_controls(self) -> None:
         """The gateway takes in what the router has sent it."""

@@ -12,6 +12,7 @@ from flora.messages.base import Failed, Ok
 from flora.messages.errors import MailboxFull, Unavailable, WorkerGone
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.kv import KvCall, KvGetKey, ReleaseKv
+from flora.messages.migration import MoveOut
 from flora.messages.placement import PlaceGuild, Placement
 
 GUILDS = [GuildId(str(n)) for n in range(100) if default_worker(GuildId(str(n)), 2) == 0]
@@ -93,15 +94,15 @@ def test_given_a_guild_that_moves_then_the_worker_it_leaves_closes_its_stores_be
     call(scene, "before")
     answer(scene, scene.workers[0])
 
+    scene.stored(G)
     word = PlaceGuild(req_id=ReqId("place"), guild_id=G, placement=Placement.DEDICATED)
     scene.stage.say(scene.caller, scene.router, word)
     number, dedicated = scene.start_worker()
-    scene.stage.until(scene.reloads)
-    assert [request.guild_id for request in scene.stage.seen_by(scene.workers[0], ReleaseKv)] == [G]
-    assert scene.loads_at(dedicated) == []
+    scene.stage.until(lambda: scene.stage.seen_by(scene.workers[0], MoveOut))
     call(scene, "meanwhile")
-    scene.load(G, "move", restore=True)
-    scene.finish_load(dedicated)
+    assert scene.loads_at(dedicated) == [], "not before it has closed them"
+    scene.leaves(scene.workers[0])
+    scene.arrives(dedicated)
 
     scene.stage.until(lambda: calls_at(scene, dedicated) == ["meanwhile"])
     assert calls_at(scene, scene.workers[0]) == ["before"]

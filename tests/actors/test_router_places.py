@@ -16,12 +16,13 @@ from flora.actors.routing import default_worker
 from flora.actors.supervision import REBUILDS, Rebuilds
 from flora.messages.base import Failed, Ok
 from flora.messages.deployment import ListWantedGuilds, UnloadGuild
-from flora.messages.dispatch import UnloadIsolate, WorkerReport
+from flora.messages.dispatch import WorkerReport
 from flora.messages.errors import LoadFailed, WorkerGone
 from flora.messages.gateway import GatewayControl
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import ReadMetrics
 from flora.messages.logs import LogFrame
+from flora.messages.migration import DropFrozen, MoveOut
 from flora.messages.placement import (
     FIRST_DEDICATED_WORKER,
     DescribeGuild,
@@ -76,6 +77,7 @@ def serve(scene: Any, *guild_ids: GuildId, worker: int = 0) -> None:
     for guild_id in guild_ids:
         scene.load(guild_id, f"load {guild_id}")
         scene.finish_load(scene.workers[worker])
+        scene.stored(guild_id)
 
 
 def quarantine(scene: Any, recorder: Any) -> tuple[int, Any]:
@@ -298,16 +300,17 @@ def test_given_a_deploy_that_stays_healthy_then_the_guild_goes_back_to_the_pool_
     scene.load(G, "better")
     scene.stage.until(lambda: len(scene.loads_at(own)) == 2)
     scene.finish_load(own)
+    scene.stored(G)
 
     scene.stage.until(lambda: describe(scene)["state"] == "loading")
     waiting = scene.events(G)
-    assert len(scene.reloads()) == 2, "not before what is under way has ended"
+    assert scene.stage.seen_by(own, MoveOut) == [], "not before what is under way has ended"
     scene.worker_says(own, ack=9, done=((under_way[0], G, "ok"),))
-    scene.stage.until(lambda: len(scene.reloads()) == 3)
-    reload(scene, scene.workers[0], G)
-    unload = scene.stage.until(lambda: scene.stage.seen_by(own, UnloadIsolate))[0]
-    scene.stage.say(own, scene.router, Ok(req_id=unload.req_id))
+    request = scene.leaves(own)
+    scene.arrives(scene.workers[0], 2)
 
+    (dropped,) = scene.stage.until(lambda: scene.stage.seen_by(own, DropFrozen))
+    assert dropped.epoch == request.epoch
     assert scene.stage.until(scene.stopped) == [number]
     assert scene.sent_to(scene.workers[0])[-1:] == waiting
     found = describe(scene)
@@ -345,12 +348,13 @@ def test_given_a_return_when_the_pool_does_not_load_it_then_it_goes_on_where_it_
     scene.load(G, "better")
     scene.stage.until(lambda: len(scene.loads_at(own)) == 2)
     scene.finish_load(own)
-    scene.stage.until(lambda: len(scene.reloads()) == 3)
+    scene.stored(G)
+    scene.leaves(own)
     waiting = scene.events(G)
-    scene.load(G, "move", restore=True)
     scene.stage.until(lambda: len(scene.loads_at(scene.workers[0])) >= 2)
 
     scene.fail_load(scene.workers[0])
+    scene.thaws(own)
 
     assert scene.sent_to(own) == waiting
     assert (describe(scene)["worker"], scene.stopped()) == (number, [])
@@ -366,6 +370,7 @@ def test_given_events_that_do_not_end_when_returning_then_it_stays_and_nothing_i
     scene.load(G, "better")
     scene.stage.until(lambda: len(scene.loads_at(own)) == 2)
     scene.finish_load(own)
+    scene.stored(G)
 
     scene.stage.until(lambda: describe(scene)["state"] == "loading")
     later = scene.events(G)
@@ -463,10 +468,9 @@ def test_given_an_operators_word_then_the_guild_moves_and_comes_back_without_los
     word = PlaceGuild(req_id=ReqId("p"), guild_id=G, placement=Placement.DEDICATED)
     scene.stage.say(asker, scene.router, word)
     number, own = scene.start_worker()
+    scene.leaves(scene.workers[0])
     waiting = scene.events(G)
-    reload(scene, own, G)
-    unload = scene.stage.until(lambda: scene.stage.seen_by(scene.workers[0], UnloadIsolate))[0]
-    scene.stage.say(scene.workers[0], scene.router, Ok(req_id=unload.req_id))
+    scene.arrives(own)
 
     answer = scene.stage.until(lambda: scene.stage.seen_by(asker, Ok))[0].value
     assert (answer["worker"], answer["placement"], answer["reason"]) == (number, "dedicated", "pinned by an operator")
@@ -475,10 +479,8 @@ def test_given_an_operators_word_then_the_guild_moves_and_comes_back_without_los
     scene.worker_says(own, ack=9, done=((waiting[0], G, "ok"),))
 
     scene.stage.say(asker, scene.router, replace(word, placement=Placement.SHARED))
-    scene.stage.until(lambda: len(scene.reloads()) == 2)
-    reload(scene, scene.workers[0], G)
-    unload = scene.stage.until(lambda: scene.stage.seen_by(own, UnloadIsolate))[0]
-    scene.stage.say(own, scene.router, Ok(req_id=unload.req_id))
+    scene.leaves(own)
+    scene.arrives(scene.workers[0], 2)
     back = scene.stage.until(lambda: scene.stage.seen_by(asker, Ok)[1:])[0].value
     assert (back["worker"], back["placement"], scene.stopped()) == (0, "shared", [number])
     assert notes(scene)[-1] == (G, None)

@@ -7,7 +7,7 @@ import pytest
 from flora.actors.routing import default_worker
 from flora.messages.base import Ok
 from flora.messages.ids import GuildId, ReqId
-from flora.messages.placement import PlaceGuild, Placement
+from flora.messages.migration import MigrateGuild, MoveOut
 from flora.messages.secrets import GiveSecrets, GuildSecrets, LiveSecret
 
 G = next(GuildId(str(n)) for n in range(100) if default_worker(GuildId(str(n)), 2) == 0)
@@ -75,19 +75,25 @@ def test_given_a_worker_that_is_away_when_secrets_change_then_the_caller_is_told
 
 
 @pytest.mark.scenario("T51")
-def test_given_a_guild_on_the_move_when_its_secrets_change_then_both_workers_get_them(make_scene) -> None:
+def test_given_a_guild_on_the_move_when_its_secrets_change_then_its_next_event_waits_for_them(make_scene) -> None:
     scene = make_scene()
+    source, target = scene.workers
     scene.load(G)
-    scene.stage.until(lambda: scene.loads_at(scene.workers[0]))
-    scene.finish_load(scene.workers[0])
-    asker = scene.stage.puppet()
-    scene.stage.say(asker, scene.router, PlaceGuild(req_id=ReqId("p"), guild_id=G, placement=Placement.DEDICATED))
-    _, own = scene.start_worker()
-    scene.stage.until(scene.reloads)
+    scene.stage.until(lambda: scene.loads_at(source))
+    scene.finish_load(source)
+    scene.stored(G)
+    scene.stage.say(scene.stage.puppet(), scene.router, MigrateGuild(req_id=ReqId("m"), guild_id=G, target=1))
+    scene.stage.until(lambda: scene.stage.seen_by(source, MoveOut))
 
+    before = scene.events(G)
     give(scene, 2, "give")
-    for worker in (scene.workers[0], own):
-        scene.stage.until(lambda worker=worker: scene.stage.seen_by(worker, GiveSecrets))
-        answer_worker(scene, worker, scene.stage.seen_by(worker, GiveSecrets)[0])
+    after = scene.events(G)
+    scene.leaves(source)
+    scene.arrives(target)
+    (request,) = scene.stage.until(lambda: scene.stage.seen_by(target, GiveSecrets))
+    early = scene.sent_to(target)
+    answer_worker(scene, target, request)
 
     assert answer(scene, "give").value is True
+    assert (early, scene.sent_to(target)) == (before, before + after)
+    assert scene.stage.seen_by(source, GiveSecrets) == []

@@ -1,0 +1,77 @@
+"""The router's part that answers who wants a guild moved, or wants to know about moves."""
+
+from __future__ import annotations
+
+from flora.actors.base import FloraActor
+from flora.actors.move import Move
+from flora.actors.placement import is_dedicated
+from flora.actors.router_balance import Balance
+from flora.actors.router_moves import Moves
+from flora.actors.router_places import Places
+from flora.actors.router_state import RouterState
+from flora.messages.base import Address
+from flora.messages.errors import BadRequest, Conflict, NotFound
+from flora.messages.ids import GuildId, WorkerId
+from flora.messages.migration import DescribeMoves, MigrateGuild
+
+
+class Migrations:
+    """Answers MigrateGuild and DescribeMoves. `shell` is the router."""
+
+    def __init__(self, shell: FloraActor, state: RouterState, places: Places, balance: Balance) -> None:
+        self._shell = shell
+        self._state = state
+        self._places = places
+        self._balance = balance
+        self._moves: Moves = places.moves
+
+    def migrate(self, msg: MigrateGuild, asker: Address) -> None:
+        """Answered when the guild serves on the target, or stays where it was.
+
+        Raises:
+            NotFound, Conflict, BadRequest: as said at MigrateGuild.
+        """
+        target = self._target_of(msg)
+
+        def ended(move: Move) -> None:
+            if move.error is not None:
+                self._shell.reply_failed(msg, asker, move.error)
+                return
+            value = {
+                "source": move.source,
+                "target": move.target,
+                "paused_us": move.paused_us,
+                "queued": move.queued,
+            }
+            self._shell.reply_ok(msg, asker, value)
+
+        self._moves.begin(msg.guild_id, target, ended)
+
+    def _target_of(self, msg: MigrateGuild) -> WorkerId:
+        guild_id, target = msg.guild_id, msg.target
+        lane = self._state.lanes.get(guild_id)
+        if lane is None:
+            raise NotFound("guild runtime not loaded on worker", guild_id=guild_id)
+        if target == lane.worker:
+            return lane.worker
+        if target is not None and (target < 0 or is_dedicated(WorkerId(target))):
+            raise BadRequest(f"{target} is no worker of the pool", guild_id=guild_id)
+        if self._places.home(guild_id) is not None:
+            raise Conflict("the guild has a worker of its own; place it among the shared ones first", guild_id=guild_id)
+        if target is None:
+            return self._choose(guild_id, lane.worker)
+        return WorkerId(target % self._state.routes.workers)
+
+    def _choose(self, guild_id: GuildId, source: WorkerId) -> WorkerId:
+        """The worker of the pool that has most to spare; the one it is in if there is no other."""
+        workers = self._state.workers
+        others = [
+            worker
+            for worker in self._balance.members()
+            if worker != source and worker in workers and workers[worker].address is not None
+        ]
+        return self._balance.spread((guild_id,), others).get(guild_id, source) if others else source
+
+    def describe(self, msg: DescribeMoves, asker: Address) -> None:
+        """Moves under way and the last ones."""
+        self._shell.reply_ok(msg, asker, self._moves.tally.describe(self._moves.under_way()))
