@@ -13,6 +13,7 @@ from typing import Any
 
 from flora.actors.audit_trail import AuditTrail
 from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.tracing import TRACES_FOLDER
 from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
 from flora.http.boot import BootState
@@ -24,6 +25,7 @@ from flora.http.peers import PeerBook
 from flora.http.request_traces import RequestTraces
 from flora.http.server import ApiServer, Listening
 from flora.http.sessions import SessionCookies
+from flora.http.traces import TraceFiles
 from flora.messages.audit import AuditLine, RecordAudit
 from flora.messages.base import Address, Request
 from flora.messages.errors import BugError, ConfigError, FloraError
@@ -101,6 +103,7 @@ class HttpFrontend(FloraActor):
                 user_guilds=entrance.user_guilds if entrance else None,
             ),
             log_streams=self._streams,
+            trace_files=TraceFiles(settings.data_dir / TRACES_FOLDER, limits),
             audit=self._audit,
             traces=RequestTraces(self._keep_request, self.name, settings.trace.slow_ms * 1000),
             boot=self._boot,

@@ -16,6 +16,7 @@ from flora.http.login import Login
 from flora.http.peers import PeerBook
 from flora.http.ports import AuditTrail, TokenStore
 from flora.http.request_traces import RequestTraces
+from flora.http.traces import TraceFiles
 from flora.messages.base import TraceContext
 from flora.messages.errors import FloraError
 
@@ -32,6 +33,7 @@ class Deps:
     boot: BootState = field(default_factory=BootState)
     operator_secret: str | None = field(default=None, repr=False)
     tokens: TokenStore | None = None  # None: there are no API tokens to look after
+    trace_files: TraceFiles | None = None  # None: nothing is traced here
     login: Login | None = None  # None: nobody can log in with a browser
     redirect_uri: str = ""  # where Discord sends people back; empty: to the host they came from
     cookie_secure: bool = False

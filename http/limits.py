@@ -23,3 +23,6 @@ class HttpLimits:
     stream_lines: int = 1_000  # lines kept for a reader that is behind; then the oldest go and are counted
     keep_alive_s: float = 15  # silence on a stream before a comment is sent
     stream_write_s: float = 60  # a reader that takes nothing for so long is cut off
+    trace_bytes: int = 24_000_000  # of trace files read for one request, the newest; they are in memory meanwhile
+    trace_s: float = 4  # one request reads for so long; below request_s
+    trace_searches: int = 8  # that wait for their turn; one reads at a time

@@ -46,15 +46,21 @@ def moment_parameter(request: web.Request, name: str) -> int | None:
     return int(moment.timestamp() * 1000)
 
 
+def text_parameter(request: web.Request, name: str) -> str:
+    """A text of at most `MAX_TEXT_CHARS`; empty when absent."""
+    text = request.query.get(name, "")
+    if len(text) > MAX_TEXT_CHARS:
+        raise BadRequest(f"`{name}` has at most {MAX_TEXT_CHARS} characters", parameter=name)
+    return text
+
+
 def log_filter(request: web.Request) -> LogFilter:
     """`level`, `source`, `since`, `until`, `q` and `before`: which log lines are wanted."""
-    text = request.query.get("q")
-    if text is not None and len(text) > MAX_TEXT_CHARS:
-        raise BadRequest(f"`q` has at most {MAX_TEXT_CHARS} characters", parameter="q")
+    text = text_parameter(request, "q")
     before = count_parameter(request, "before", 0, 2**63 - 1)
     return LogFilter(
-        level=_one_of(request, "level", LEVELS),
-        source=_one_of(request, "source", tuple(SOURCES)),
+        level=one_of_parameter(request, "level", LEVELS),
+        source=one_of_parameter(request, "source", tuple(SOURCES)),
         since_ms=moment_parameter(request, "since"),
         until_ms=moment_parameter(request, "until"),
         text=text or None,
@@ -62,7 +68,8 @@ def log_filter(request: web.Request) -> LogFilter:
     )
 
 
-def _one_of(request: web.Request, name: str, words: tuple[str, ...]) -> str | None:
+def one_of_parameter(request: web.Request, name: str, words: tuple[str, ...]) -> str | None:
+    """One of these words; None when absent."""
     word = request.query.get(name)
     if word is not None and word not in words:
         raise BadRequest(f"`{name}` must be one of {', '.join(words)}", parameter=name)

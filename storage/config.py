@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 DISCORD_API_BASE = "https://discord.com/api/v10"
 DISCORD_AUTHORIZE_URL = "https://discord.com/api/oauth2/authorize"
+DATA_DIR = "data"
 CALLBACK_PATH = "/api/auth/callback"
 
 
@@ -218,6 +219,19 @@ def load_settings_and_warnings(environ: Mapping[str, str], cwd: Path) -> tuple[S
     return _build(loading, cwd, simulated=simulated), loading.warnings
 
 
+def data_dir_of(environ: Mapping[str, str], cwd: Path) -> Path:
+    """The data folder alone, whatever else is missing or wrong: for looking at what flora has left behind.
+
+    Raises:
+        ConfigError: `config.toml` cannot be read, or names no path.
+    """
+    loading = _Loading()
+    written = dict(_flatten(_read_toml(cwd / "config.toml")))
+    _read_key(_BY_NAME["data_dir"], _with_dotenv(environ, cwd, loading), written, loading)
+    _raise_problems(loading)
+    return (cwd / str(loading.found.get("data_dir", DATA_DIR))).resolve()
+
+
 def _with_dotenv(environ: Mapping[str, str], cwd: Path, loading: _Loading) -> dict[str, str]:
     try:
         content = (cwd / ".env").read_text(encoding="utf-8")
@@ -289,7 +303,7 @@ def _warn_of_oddities(loading: _Loading) -> None:
 
 
 def _build(loading: _Loading, cwd: Path, *, simulated: bool) -> Settings:
-    data_dir = (cwd / str(loading.found.get("data_dir", "data"))).resolve()
+    data_dir = (cwd / str(loading.found.get("data_dir", DATA_DIR))).resolve()
     _fill_secrets(loading, data_dir / "secrets", simulated=simulated)
     if not simulated:  # the simulated one sends people back to whichever address of ours they came from
         port = loading.found.get("api.port") or ApiSettings().port

@@ -16,6 +16,7 @@ from flora.http.routes import (
     metrics,
     revisions,
     tokens,
+    traces,
     workers,
 )
 
@@ -32,6 +33,7 @@ TABLES = (
     kv.ROUTES,
     kv_exports.ROUTES,
     logs.ROUTES,
+    traces.ROUTES,
     metrics.ROUTES,
     audit.ROUTES,
 )

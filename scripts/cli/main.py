@@ -6,6 +6,8 @@
     user_config    cli.json                        output        tables, colours, progress
     project        flora.config.*, entry and root  sources       the files that make up a project
     kv_exports     half of `flora kv`              api_calls     what commands that call the API share
+    trace_source   traces from files or the API    trace_view     lines and waterfalls   trace_chrome   for Perfetto
+    trace_following  which traces are at rest
     ignore         .gitignore and .ignore          event_stream  server-sent events
     errors         what ends a command with a sentence instead of a stack trace
 
@@ -37,6 +39,7 @@ from flora.scripts.cli import (
     status,
     tokens,
     top,
+    trace,
     up,
     whoami,
     workers,
@@ -60,6 +63,7 @@ COMMANDS = (
     status,
     workers,
     top,
+    trace,
     place,
     guild_secrets,
     audit,

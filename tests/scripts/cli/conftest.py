@@ -17,9 +17,11 @@ from aiohttp import web
 from flora.http.access import GuildAccess
 from flora.http.auth import BearerTokens
 from flora.http.deps import Deps
+from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.peers import PeerBook
 from flora.http.server import ApiServer
+from flora.http.traces import TraceFiles
 from flora.messages.base import Message, Request
 from flora.messages.errors import Forbidden
 from flora.messages.gateway import CheckGuildAccess, DescribeMember
@@ -82,7 +84,7 @@ def grant_own_guild(request: CheckGuildAccess) -> None:
         raise Forbidden("Admin permission required")
 
 
-async def start_api(system: FakeSystem, port: int = 0) -> Api:
+async def start_api(system: FakeSystem, data_dir: Path, port: int = 0) -> Api:
     peers = PeerBook(system, PEERS)
     tokens = FakeTokens()
     deps = Deps(
@@ -91,6 +93,7 @@ async def start_api(system: FakeSystem, port: int = 0) -> Api:
         tokens=tokens,
         access=GuildAccess(peers),
         log_streams=LogStreams(peers),
+        trace_files=TraceFiles(data_dir / "traces", HttpLimits()),
         audit=NoAudit(),
         operator_secret="operator-secret-for-tests",
     )
@@ -100,21 +103,21 @@ async def start_api(system: FakeSystem, port: int = 0) -> Api:
 
 
 @pytest.fixture
-async def api() -> AsyncIterator[Api]:
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
     system = FakeSystem()
     system.answers[CheckGuildAccess] = grant_own_guild
     system.answers[DescribeMember] = lambda _: {"username": None}
-    running = await start_api(system)
+    running = await start_api(system, tmp_path / "left")
     yield running
     await running.server.stop()
 
 
 @pytest.fixture
-def restart_api() -> Callable[[Api], Any]:
+def restart_api(tmp_path: Path) -> Callable[[Api], Any]:
     """Starts the API again on the port it had."""
 
     async def restart(api: Api) -> None:
-        again = await start_api(api.system, api.port)
+        again = await start_api(api.system, tmp_path / "left", api.port)
         api.deps, api.server = again.deps, again.server
 
     return restart
