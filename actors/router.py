@@ -56,6 +56,7 @@ from flora.messages.placement import (
     ReadPlacements,
 )
 from flora.messages.secrets import GiveSecrets
+from flora.messages.trace import current_trace, working_on
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,8 @@ class Router(FloraActor):
                 self._state.meet(worker, address)
             elif known.address != address:
                 known.address, known.knows_us = address, True
-                self._places.worker_is_back(worker, known)
+                with working_on(known.death):
+                    self._places.worker_is_back(worker, known)
 
     def receiveMsg_WorkerExited(self, msg: WorkerExited, sender: Address) -> None:
         """Sorts out what the dead worker had, and holds its guilds."""
@@ -173,6 +175,7 @@ class Router(FloraActor):
                 self._recovery.died_before(msg.recorder)
             return
         address, end.address = end.address, None
+        end.death = current_trace.get()
         end.link.take_back()
         started, busy_s = _read_and_remove(msg.recorder)
         if self._recovery is not None:

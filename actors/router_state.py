@@ -10,7 +10,7 @@ from flora.actors.lanes import Lanes, Row
 from flora.actors.link import WINDOW, Link
 from flora.actors.log_sender import LogSender
 from flora.actors.routing import GuildRoutes
-from flora.messages.base import Address
+from flora.messages.base import Address, TraceContext
 from flora.messages.deployment import LoadGuild
 from flora.messages.ids import GuildId, WorkerId
 
@@ -34,6 +34,7 @@ class WorkerEnd:
     link: Link[Row]
     knows_us: bool = True  # False: it still has to hear of this router, and would ignore its frames
     parked: list[tuple[LoadGuild, Address]] = field(default_factory=list)  # loads that came while it was down
+    death: TraceContext | None = None  # what its last death led to belongs to this
 
 
 class RouterState:

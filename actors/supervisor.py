@@ -16,9 +16,10 @@ from thespian.actors import ActorExitRequest
 from flora.actors.base import FloraActor
 from flora.actors.library_fixes import exit_code_of
 from flora.actors.supervision import RestartPolicy, Restarts
+from flora.actors.tracing import now_us
 from flora.actors.worker import Worker
 from flora.actors.worker_exits import WorkerEnd, end_of, exited
-from flora.messages.base import Address, Failed, Ok
+from flora.messages.base import Address, Failed, Ok, TraceContext
 from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable
 from flora.messages.ids import GuildId, ReqId
@@ -28,6 +29,8 @@ from flora.messages.lifecycle import (
     Start,
 )
 from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
+from flora.messages.trace import new_span_id, new_trace_id, working_on
+from flora.storage.trace_record import TraceRecord
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,7 @@ class Child:
     facts: Any = None
     dedicated_to: GuildId | None = None  # the router decides when such a worker is started again
     end: WorkerEnd | None = None  # what we know already about the end that it is about to come to
+    death: str = ""  # how it ended last
 
 
 class Supervisor(FloraActor):
@@ -141,6 +145,28 @@ class Supervisor(FloraActor):
                     self._tell_router_of_end(child, address)
             self.give_up_on(address, Unavailable("it died"))
             return
+        trace, at_us = TraceContext(trace_id=new_trace_id(), span_id=new_span_id(), sampled=True), now_us()
+        with working_on(trace):  # whatever is done about it belongs together
+            self._child_died(child, address)
+        self._trace_death(child, trace, at_us)
+
+    def _trace_death(self, child: Child, trace: TraceContext, at_us: int) -> None:
+        self._keep_record(
+            TraceRecord(
+                trace=trace.trace_id,
+                span=trace.span_id,
+                process=child.name,
+                name="process.end",
+                kind="message",
+                at_us=at_us,
+                outcome="died",
+                guild_id=child.dedicated_to or "",
+                why=child.death,
+            )
+        )
+
+    def _child_died(self, child: Child, address: Address) -> None:
+        child.death = "its process ended"
         log.error("%s died", child.name, extra={"action": "child_died"})
         was_starting = child.state == "starting"
         child.address = None
@@ -163,6 +189,7 @@ class Supervisor(FloraActor):
         recorder = facts.get("recorder", "")
         end, child.end = child.end or end_of(exit_code_of(facts.get("pid", 0)), recorder), None
         log.error("%s ended: %s", child.name, end.text, extra={"action": "worker_ended", "guilty": end.guilty})
+        child.death = f"its process ended: {end.text}"
         message = exited(child.worker_id, recorder, end, address)
         if self.peers.router is None:
             self._untold.append(message)

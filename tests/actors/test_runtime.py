@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -14,13 +15,15 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.runtime import Runtime
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.actors.supervisor import Child
-from flora.messages.base import Failed, Ok
+from flora.actors.tracing import TRACES_FOLDER
+from flora.messages.base import Failed, Ok, TraceContext
 from flora.messages.deployment import RestoreDeployments
 from flora.messages.dispatch import WorkerExited
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import BootProgress, DescribeSystem, Drain, FatalError, Peers, PeersChanged, Start
 from flora.messages.placement import FIRST_DEDICATED_WORKER, ReplaceWorker, StartWorker, StopWorker
 from flora.storage.backoff import Backoff
+from flora.storage.trace_files import TraceReader
 
 
 class Kid(FloraActor):
@@ -28,6 +31,7 @@ class Kid(FloraActor):
 
     started: ClassVar[list[Any]] = []
     told: ClassVar[list[tuple[str, Any]]] = []
+    died_under: ClassVar[list[TraceContext | None]] = []  # the traces of deaths that it was told of
     behaviours: ClassVar[list[str]] = []  # of the next starts: "ok", "silent", "refuse"
 
     def on_start(self, msg: Start) -> Any:
@@ -41,7 +45,8 @@ class Kid(FloraActor):
         Kid.told.append((self.name, PeersChanged(peers=peers)))
 
     def receiveMsg_WorkerExited(self, msg: WorkerExited, sender: Any) -> None:
-        Kid.told.append((self.name, msg))
+        Kid.died_under.append(msg.trace)
+        Kid.told.append((self.name, replace(msg, trace=None)))
 
     def receiveMsg_RestoreDeployments(self, msg: RestoreDeployments, sender: Any) -> None:
         Kid.told.append((self.name, msg))
@@ -88,9 +93,9 @@ class SmallRuntime(Runtime):
 
 @pytest.fixture(autouse=True)
 def fresh_kids() -> Iterator[None]:
-    Kid.started, Kid.told, Kid.behaviours = [], [], []
+    Kid.started, Kid.told, Kid.behaviours, Kid.died_under = [], [], [], []
     yield
-    Kid.started, Kid.told, Kid.behaviours = [], [], []
+    Kid.started, Kid.told, Kid.behaviours, Kid.died_under = [], [], [], []
 
 
 @pytest.fixture
@@ -148,6 +153,21 @@ def test_given_a_dead_worker_then_the_router_is_told_with_its_recorder_and_then_
     assert to_router[0] == WorkerExited(worker_id=0, recorder="r", address=Kid.started[1])
     assert to_router[1].peers.workers == (), "nobody is to talk to the dead one"
     assert to_router[-1].peers.workers == ((0, Kid.started[2]),)
+
+
+def test_given_a_child_that_dies_then_that_begins_a_trace_to_which_belongs_what_is_done_about_it(stage, boot, settings):
+    stage.until(lambda: stage.seen_by(boot[1], Ok))
+
+    end(stage, Kid.started[1])
+    stage.until(lambda: Kid.died_under)
+
+    records = list(TraceReader(settings.data_dir / TRACES_FOLDER).records())
+    (death,) = (record for record in records if record.name == "process.end")
+    assert (death.process, death.outcome) == ("worker 0", "died")
+    assert death.why.startswith("its process ended: ")
+    (trace,) = Kid.died_under
+    assert trace is not None
+    assert (trace.trace_id, trace.span_id) == (death.trace, death.span)
 
 
 def test_given_a_worker_that_dies_while_there_is_no_router_then_the_next_router_is_told(stage, boot):
