@@ -25,6 +25,7 @@ from flora.http.peers import PeerBook
 from flora.http.request_traces import RequestTraces
 from flora.http.server import ApiServer, Listening
 from flora.http.sessions import SessionCookies
+from flora.http.trace_push import TracePush
 from flora.http.traces import TraceFiles
 from flora.messages.audit import AuditLine, RecordAudit
 from flora.messages.base import Address, Request
@@ -75,6 +76,7 @@ class HttpFrontend(FloraActor):
         self._server: ApiServer | None = None
         self._database: Database | None = None
         self._entrance: Entrance | None = None
+        self._trace_push: TracePush | None = None
 
     def on_start(self, msg: Start) -> Any:
         self._peer_book = PeerBook(self.bridge, msg.peers)
@@ -117,6 +119,9 @@ class HttpFrontend(FloraActor):
         )
         self._server = ApiServer(deps)
         listening: Listening = await self._server.start(settings.api.address, settings.api.port)
+        if settings.telemetry.endpoint and settings.trace.enabled:
+            self._trace_push = TracePush(settings.data_dir / TRACES_FOLDER, settings.telemetry, settings.run_id)
+            self._trace_push.start()
         await self._database.open()  # does not wait: health answers also while Postgres is away
         return {"port": listening.port, "address": listening.address}
 
@@ -172,6 +177,8 @@ class HttpFrontend(FloraActor):
         if self._server is not None:
             await self._server.stop()
             await self._audit.written(AUDIT_LAST_S)
+        if self._trace_push is not None:
+            await self._trace_push.stop()
         if self._entrance is not None:
             await self._entrance.close()
         if self._database is not None:
