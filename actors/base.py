@@ -33,7 +33,7 @@ from flora.actors.bridge import AsyncBridge, Outgoing, Unanswered
 from flora.actors.hops import Hops
 from flora.actors.process_log import configure_logging
 from flora.actors.strays import POISONED, REFUSED, UNDELIVERABLE, Strays
-from flora.actors.tracing import Tracer
+from flora.actors.tracing import NO_TRACER, Tracer
 from flora.messages.base import Address, Failed, Frame, Message, Ok, Reply, Request, TraceContext
 from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.ids import ReqId
@@ -84,7 +84,7 @@ class FloraActor(Actor):
         self.name = type(self).__name__
         self.incarnation = secrets.token_hex(6)  # the epoch of this actor's links
         self.bridge: AsyncBridge
-        self.tracer: Tracer  # from the start on
+        self.tracer = NO_TRACER
         self.unknown_messages = 0
         self._bridge_open = False
         self._traces = False

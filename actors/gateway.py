@@ -14,6 +14,7 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.discord.service import GatewayService, Reports
 from flora.actors.discord.sink import Row
 from flora.actors.gateway_calls import ResultsWaiting, WorkerCalls
+from flora.actors.gateway_tracing import GatewayHops
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.retained import Retained
 from flora.messages.base import Address, Failed, Message, Ok, Request
@@ -106,6 +107,7 @@ class Gateway(FloraActor):
         self._retained: Retained[Row] = Retained(time.time_ns() // 1000, _size_of)
         self._next_seq = self._retained.first_seq  # of the next row that goes into a frame
         self._calls = WorkerCalls(self, lambda: self._service.executor)
+        self._event_hops = GatewayHops(self.tracer) if self.tracer.enabled else None
         self._guilds: set[str] = set()
         self._stop_intake: tuple[StopIntake, Address] | None = None
         self._sessions: dict[int, ShardSession] = {}
@@ -114,6 +116,8 @@ class Gateway(FloraActor):
         self._knows_where = False  # the router has said where to go on and who wants what
         # The client belongs to the loop from its first line on.
         self._service = self.bridge.submit(self._make_service()).result()
+        if self._event_hops is not None:
+            self._service.sink.on_shed = self._event_hops.shed
         self.bridge.submit(self._service.run())
         self._ask_where(msg.peers.router)
         self.bridge.call_later(RESUME_LIMIT_S, _NO_ANSWER)
@@ -227,6 +231,7 @@ class Gateway(FloraActor):
     def _event_frame(self, batch: Batch[Row], handled: dict[int, Position]) -> GatewayFrame:
         first_seq = self._next_seq
         self._next_seq += len(batch.rows)
+        traced = self._event_hops.leaving(first_seq, batch.rows) if self._event_hops is not None else ()
         guild_ids, names, payloads, received_us, sources = (
             zip(*batch.rows, strict=True) if batch.rows else ((), (), (), (), ())
         )
@@ -242,6 +247,7 @@ class Gateway(FloraActor):
             payloads=payloads,
             received_us=received_us,
             positions=positions_of(sources, handled),
+            traced=traced,
         )
 
     def _tell_positions(self) -> None:

@@ -58,6 +58,12 @@ class Verdict:
     guilty: tuple[GuildId, ...]  # to be quarantined
     cause: str  # half a sentence, such as "V8 aborted (SIGTRAP)"
 
+    def told(self, guild_id: GuildId) -> str:
+        """What it means for one guild's event that was running."""
+        if guild_id in self.guilty:
+            return f"{self.cause} while it was running; the script now runs in a worker of its own"
+        return f"its worker died while it was running ({self.cause})"
+
 
 class Judge:
     """Remembers who was suspected when."""

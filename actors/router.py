@@ -33,6 +33,7 @@ from flora.actors.router_recovery import RouterRecovery
 from flora.actors.router_requests import GuildRequests
 from flora.actors.router_secrets import SecretPasser
 from flora.actors.router_state import RouterState
+from flora.actors.router_tracing import RouterHops
 from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
 from flora.actors.wire import refused_packets
@@ -94,9 +95,13 @@ class Router(FloraActor):
         self._gateway: GatewayEnd
         self._claims: Claims
         self._recovery: RouterRecovery | None = None  # only after a restart
+        self._event_hops: RouterHops | None = None  # where tracing is on
 
     def on_start(self, msg: Start) -> dict[str, Any]:
         self._state = RouterState(self.incarnation, msg.settings.runtime.max_workers)
+        self._event_hops = (
+            RouterHops(self.tracer, self._state.lanes, self._state.why_held) if self.tracer.enabled else None
+        )
         self._loads = Loads(self, self._state)
         self._places = Places(self, self._state, self._loads)
         self._wedges = Wedges(self, self._state, self._places)
@@ -185,6 +190,8 @@ class Router(FloraActor):
         verdict = self._places.worker_exited(worker, msg, busy_s)
         for salvage in salvages:
             self._loads.tell_of_death(salvage, verdict)
+        if self._event_hops is not None:
+            self._event_hops.worker_died(worker, salvages, verdict.told)
         self.give_up_on(address, WorkerGone("the worker died meanwhile"))
 
     # Events
@@ -216,7 +223,9 @@ class Router(FloraActor):
         again = self._recovery
         if again is not None and not again.concerns(msg):
             again = self._recovery = None
-        lanes, workers = self._state.lanes, self._state.workers
+        lanes, workers, hops = self._state.lanes, self._state.workers, self._event_hops
+        if hops is not None:
+            hops.came(msg)
         for offset, guild_id in enumerate(msg.guild_ids):
             row = (msg.first_seq + offset, guild_id, msg.names[offset], msg.payloads[offset])
             if guild_id == "":
@@ -227,6 +236,8 @@ class Router(FloraActor):
                 workers[lanes[GuildId(guild_id)].worker].link.offer(row)
             else:
                 self._state.tell_not_sent(guild_id, row[2])
+                if hops is not None:
+                    hops.not_sent(row)
         self._gateway.taken(msg)
         if self._hold_back.begins(lanes.overfull(), time.monotonic()):
             self._is_holding = True
@@ -267,6 +278,8 @@ class Router(FloraActor):
         lanes = self._state.lanes
         for seq, guild_id, _outcome in msg.done:
             lanes.done(GuildId(guild_id), seq, worker)
+        if msg.traced and self._event_hops is not None:
+            self._event_hops.ended(worker, msg.traced)
         self._moves.look()
         if is_dedicated(worker):
             self._places.outcomes(worker, msg.done)
@@ -441,17 +454,17 @@ class Router(FloraActor):
             return
         self._moves.line.flush()
         self._loads.confirm()
-        for end in self._state.workers.values():
+        for worker, end in self._state.workers.items():
             if end.address is not None and end.knows_us and (batch := end.link.poll()) is not None:
-                self.send(end.address, self._dispatch_frame(end.link, batch))
+                self.send(end.address, self._dispatch_frame(worker, end.link, batch))
         if self._recovering is None:  # before, it could only name some of the guilds
             self._gateway.flush()
         if self.peers.log_book is not None and (lines := self._state.logs.poll()) is not None:
             self.send(self.peers.log_book, lines)
 
-    @staticmethod
-    def _dispatch_frame(link: Link[Row], batch: Batch[Row]) -> DispatchFrame:
+    def _dispatch_frame(self, worker: WorkerId, link: Link[Row], batch: Batch[Row]) -> DispatchFrame:
         seqs, guild_ids, names, payloads = zip(*batch.rows, strict=True) if batch.rows else ((), (), (), ())
+        stamps = self._event_hops.stamps(worker, seqs) if self._event_hops is not None and seqs else {}
         return DispatchFrame(
             number=batch.number,
             ack=batch.ack,
@@ -462,6 +475,7 @@ class Router(FloraActor):
             guild_ids=guild_ids,
             names=names,
             payloads=payloads,
+            **stamps,
         )
 
 

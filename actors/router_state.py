@@ -97,6 +97,15 @@ class RouterState:
         if self.subscriptions.pop(guild_id, None) is not None:
             self.gateway.offer((guild_id, ()))
 
+    def why_held(self, guild_id: GuildId) -> str:
+        """What a guild's events wait for; its lane is held or gated, or earlier ones wait."""
+        lane = self.lanes[guild_id]
+        if lane.gated:
+            return "the guild is moving to another worker"
+        if self.workers[lane.worker].address is None:
+            return f"worker {lane.worker} is being started again"
+        return "the guild's script is being loaded" if lane.held else "earlier events of the guild wait"
+
     def tell_not_sent(self, guild_id: str, name: str) -> None:
         """Says, once per guild or burst, that an event was not let through."""
         guild = GuildId(guild_id)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from flora.messages.settings import Settings
+from flora.messages.settings import Settings, TraceSettings
 from flora.messages.trace import event_trace_id, new_span_id
 from flora.storage.trace_files import TraceWriter
 from flora.storage.trace_record import OK, TraceRecord
@@ -111,3 +112,7 @@ class Tracer:
         """Writes the rest, and lets the file go."""
         if self._writer is not None:
             self._writer.close()
+
+
+NO_TRACER = Tracer(Settings(data_dir=Path(), trace=TraceSettings(enabled=False)), "")
+"""Of an actor that has not been started."""

@@ -30,6 +30,7 @@ from flora.actors.worker_cron import WorkerCron
 from flora.actors.worker_isolates import DEFAULT_RUNTIME, Isolates, Resident, Surroundings
 from flora.actors.worker_moves import WorkerMoves
 from flora.actors.worker_reports import RouterReports
+from flora.actors.worker_tracing import EventHops
 from flora.actors.worker_watch import DEADLINE_SWEEP_S, Watch
 from flora.messages.base import Address
 from flora.messages.cron import CronTick, ListCronJobs, RunCronJob
@@ -86,6 +87,8 @@ class Worker(FloraActor):
         assert msg.worker_id is not None
         pin_worker(msg.worker_id, msg.settings.runtime)
         self._reports = RouterReports(self.incarnation, self.after)
+        self._event_hops = EventHops(self.tracer, self._reports.traced) if self.tracer.enabled else None
+        self._reports.hops = self._event_hops
         self._calls = RestCalls(self.incarnation, self.after)
         self._logs = LogSender(self.incarnation)
         recorder = msg.settings.data_dir / "run" / f"worker-{msg.worker_id}-{self.incarnation}.recorder"
@@ -117,8 +120,8 @@ class Worker(FloraActor):
             left=lambda guild_id: self._kv.release(GuildId(guild_id)),
             ready=self._ready,
         )
-        self._isolates = Isolates(self, around)
-        kv_side, kv_tally = WorkerSide(self, self._isolates), KvTally(self.counters)
+        self._isolates = Isolates(self, around, self._event_hops)
+        kv_side, kv_tally = WorkerSide(self, self._isolates, self._event_hops), KvTally(self.counters)
         exports_root = msg.settings.data_dir / EXPORTS_FOLDER
         self._kv = KvService(backend_of(msg.settings), kv_side, kv_tally, exports_root)
         self._moves = WorkerMoves(
@@ -205,14 +208,14 @@ class Worker(FloraActor):
         for seq, guild_id, name, payload in zip(msg.seqs, msg.guild_ids, msg.names, msg.payloads, strict=True):
             by_guild.setdefault(guild_id, []).append((seq, name, payload))
         reports, isolates = self._reports, self._isolates
-        book = reports.book
+        book, arrival = reports.book, self._event_hops.arrived(msg) if self._event_hops is not None else None
         broadcast = by_guild.pop(DEFAULT_RUNTIME, None)
         if broadcast is not None:
             book.took(DEFAULT_RUNTIME, [event[0] for event in broadcast])
             for resident in isolates.serving.values():
                 isolates.run(resident, broadcast)
         for guild_id, events in by_guild.items():
-            book.took(guild_id, [event[0] for event in events])
+            book.took(guild_id, [event[0] for event in events], arrival)
             owner = isolates.serving.get(guild_id)
             if owner is None and guild_id in isolates.abandoned:
                 book.gave_up(guild_id)  # the router has been told, and sends them elsewhere
@@ -246,6 +249,8 @@ class Worker(FloraActor):
         for key, results in by_isolate.items():
             resident = self._isolates.residents.get(key)
             if resident is not None:
+                if self._event_hops is not None:
+                    self._event_hops.answered(key, results)
                 self._isolates.tell(resident, OpsAnswered(results=tuple(results)))
 
     def receiveMsg_LogAck(self, msg: LogAck, sender: Address) -> None:
@@ -264,6 +269,8 @@ class Worker(FloraActor):
         if resident is None:
             self._fetches.taken(key)
         else:
+            if self._event_hops is not None:
+                self._event_hops.fetched(key, op_id, item)
             self._isolates.tell(resident, OpsAnswered(results=((op_id, item.ok, item.text),), fetched=True))
 
     # From the isolates
@@ -297,14 +304,18 @@ class Worker(FloraActor):
         if resident is None:
             return
         guild_id, counters = resident.guild_id, self.counters
-        count, done = counters.ended, self._reports.done
+        count, done, key, hops = counters.ended, self._reports.done, resident.key, self._event_hops
+        if hops is not None:
+            hops.reported(key, report)
         for seq, outcome, elapsed_us in report.done:
             count(outcome, elapsed_us)
             if guild_id and seq:
-                done(seq, guild_id, outcome)
+                done(seq, guild_id, outcome, elapsed_us, key)
         if report.jobs_done:
-            for _, outcome, elapsed_us in report.jobs_done:
+            for name, outcome, elapsed_us in report.jobs_done:
                 count(outcome, elapsed_us)
+                if hops is not None:
+                    hops.job_done(key, guild_id, name, outcome, elapsed_us)
             self._cron.ended(guild_id, resident.key, report.jobs_done)
         if report.calls:
             self._calls.take(resident.key, guild_id, report.calls)

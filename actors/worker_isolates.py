@@ -17,6 +17,7 @@ from flora.actors.log_sender import LogSender
 from flora.actors.metrics import WorkerCounters
 from flora.actors.worker_cron import WorkerCron
 from flora.actors.worker_reports import RouterReports
+from flora.actors.worker_tracing import EventHops
 from flora.messages.base import Address, Failed, Message
 from flora.messages.cron import CronJobSpec
 from flora.messages.dispatch import LoadIsolate, Outcome
@@ -77,7 +78,8 @@ class Surroundings:
 class Isolates:
     """Builds isolates, swaps them, ends them. `shell` is the worker: it answers requests and has timers."""
 
-    def __init__(self, shell: FloraActor, around: Surroundings) -> None:
+    def __init__(self, shell: FloraActor, around: Surroundings, hops: EventHops | None = None) -> None:
+        """Makes a worker's part without isolates. hops: where tracing is on."""
         self.residents: dict[int, Resident] = {}
         self.serving: dict[str, Resident] = {}
         self.wedged: dict[int, tuple[str, str]] = {}  # isolates that do not end: (guild, why), as reported
@@ -86,6 +88,7 @@ class Isolates:
         self.on_change: Callable[[str], None] = lambda guild_id: None  # before another isolate serves a guild, or none
         self._next_key = 1
         self._shell = shell
+        self._hops = hops
         self._around = around
         self._local = around.local
         self._reports = around.reports
@@ -109,6 +112,8 @@ class Isolates:
         resident = self.residents.get(key)
         if resident is not None:
             self.active.add(key)
+            if self._hops is not None:
+                self._hops.job_handed(key, resident.guild_id, run)
             self.tell(resident, run)
 
     # Loading
@@ -293,6 +298,8 @@ class Isolates:
             self._shell.after(WEDGE_PATIENCE_S, lambda: self._wedge_is_overdue(key))
             return
         del self.residents[key]
+        if self._hops is not None:
+            self._hops.isolate_gone(key)
         if all(other.guild_id != resident.guild_id for other in self.residents.values()):
             self._around.secrets.forget(resident.guild_id)
         self._counters.isolate_count -= 1

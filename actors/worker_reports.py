@@ -7,15 +7,17 @@ from typing import Any
 
 from flora.actors.event_book import EventBook
 from flora.actors.link import WINDOW, Batch, Link
-from flora.messages.dispatch import WorkerFrame, WorkerReport
+from flora.actors.worker_tracing import EventHops
+from flora.messages.dispatch import TracedEnd, WorkerFrame, WorkerReport
 
 REPORT_EVERY_S = 0.02
 REPORT_ROWS = 64
 MAX_FRAME_ROWS = 1024
 
-DONE, SUBSCRIBED, LOST, WEDGED = range(4)
+DONE, SUBSCRIBED, LOST, WEDGED, TRACED = range(5)
 ReportRow = tuple[Any, ...]
-"""(DONE, seq, guild id, outcome) | (SUBSCRIBED, guild id, names) | (LOST, guild id, why) | (WEDGED, guild id, why; "": over)"""
+"""(DONE, seq, guild id, outcome) | (SUBSCRIBED, guild id, names) | (LOST, guild id, why) | (WEDGED, guild id, why; "": over)
+| (TRACED, and what `TracedEnd` has)"""
 
 
 class RouterReports:
@@ -30,16 +32,26 @@ class RouterReports:
         """
         self.link: Link[ReportRow] = Link(epoch, MAX_FRAME_ROWS, window=WINDOW)
         self.book = EventBook()
+        self.hops: EventHops | None = None  # where tracing is on
         self._after = after
         self._timer = 0
         self._must_report = False  # something for the router that must not wait
 
-    def done(self, seq: int, guild_id: str, outcome: str) -> None:
-        """Completions only tell the router how much is under way: they wait a little for company."""
-        self.book.done(guild_id, seq)
+    def done(self, seq: int, guild_id: str, outcome: str, elapsed_us: int = 0, key: int = 0) -> None:
+        """Completions only tell the router how much is under way: they wait a little for company.
+
+        `key`: of the isolate that had it; 0: none.
+        """
+        arrival = self.book.done(guild_id, seq)
         self.link.offer((DONE, seq, guild_id, outcome))
+        if self.hops is not None:
+            self.hops.done(key, seq, guild_id, outcome, elapsed_us, arrival)
         if not self._timer:
             self._timer = self._after(REPORT_EVERY_S, self._report_is_due)
+
+    def traced(self, end: TracedEnd) -> None:
+        """An event that is done was written down."""
+        self.link.offer((TRACED, *end))
 
     def subscribed(self, guild_id: str, names: tuple[str, ...]) -> None:
         """A guild's script serves and handles these events."""
@@ -93,10 +105,10 @@ class RouterReports:
         self._must_report = True
 
     def _frame(self, batch: Batch[ReportRow]) -> WorkerFrame:
-        parts: tuple[list[Any], list[Any], list[Any], list[Any]] = ([], [], [], [])
+        parts: tuple[list[Any], ...] = ([], [], [], [], [])
         for row in batch.rows:
             parts[row[0]].append(row[1:])
-        done, subscriptions, lost, wedged = map(tuple, parts)
+        done, subscriptions, lost, wedged = map(tuple, parts[:TRACED])
         return WorkerFrame(
             number=batch.number,
             ack=batch.ack,
@@ -107,4 +119,5 @@ class RouterReports:
             subscriptions=subscriptions,
             lost=lost,
             wedged=wedged,
+            traced=tuple(TracedEnd(*row) for row in parts[TRACED]),
         )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from flora.messages.base import Address, Frame, Message, Request
 from flora.messages.cron import CronJobState
@@ -40,6 +41,22 @@ class DispatchFrame(Frame):
     guild_ids: tuple[str, ...]
     names: tuple[str, ...]
     payloads: tuple[str, ...]  # JSON text
+    traced: tuple[int, ...] = ()  # numbers of events in it whose every hop is written down
+    received_us: int = 0  # when the gateway read the first of them, µs since the epoch; 0: not known, or nobody traces
+    sent_us: int = 0
+
+
+class TracedEnd(NamedTuple):
+    """The end of an event that is written down. What was not traced from the start has its earlier hops written by the router."""
+
+    seq: int
+    guild_id: str
+    event: str
+    outcome: str
+    was_traced: bool
+    received_us: int  # by the gateway, about; 0: not known
+    sent_us: int  # by the router
+    suppressed: int = 0  # of the guild's slow and failed events that were not written down before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +71,7 @@ class WorkerFrame(Frame):
     # (guild_id, why): its isolate does not end. Nothing else of the guild runs there; its events that are not in `done` of this or
     # an earlier frame have not started and will not. Why "": it has ended after all.
     wedged: tuple[tuple[str, str], ...] = ()
+    traced: tuple[TracedEnd, ...] = ()  # of those in `done`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

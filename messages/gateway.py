@@ -66,6 +66,7 @@ class GatewayFrame(Frame):
     payloads: tuple[str, ...]  # script payloads as JSON text, encoded once, never decoded before V8
     received_us: tuple[int, ...]  # time.time_ns() // 1000 when the gateway read it
     positions: tuple[Position, ...] = ()  # how far in Discord's streams one is who has this frame and all before it
+    traced: tuple[int, ...] = ()  # numbers of events in it whose every hop is written down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,6 +152,8 @@ class IsolateReport(Message):
     fetches_taken: int = 0  # so many answers of fetches, in order, wait in Python no more
     kv_ops: tuple[tuple[int, str, Any], ...] = field(default=(), repr=False)  # (op id, operation, arguments), in order
     cancelled_ops: tuple[int, ...] = ()
+    # op id, seq, op id, seq …: from this operation on they belong to this event (a run of a cron job: below 0), until the next pair
+    op_owners: tuple[int, ...] = ()
     logs: tuple[tuple[str, str, str], ...] = ()  # (level, target, message)
     handlers: tuple[str, ...] | None = None  # every event name handled now, when that changed
     rebuilt: bool = False

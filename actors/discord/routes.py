@@ -7,6 +7,8 @@ from functools import lru_cache
 
 from disnake.http import Route
 
+APPLICATION = "{app}"
+"""In a route: our application's id, which workers do not know."""
 _ID = re.compile(r"/\d+")
 _TOKEN = re.compile(r"^/(webhooks|interactions)/([^/]+)/[^/]+")
 _WITHOUT_TOKEN = r"/\1/\2/…"
@@ -38,6 +40,13 @@ def bucket_of(method: str, path: str) -> str:
     parts = path.split("/", majors)
     tail = "/" + parts[majors] if len(parts) > majors else ""
     return f"{method} {'/'.join(parts[:majors])}{_ID.sub('/*', _REACTION.sub('/reactions/*', tail))}"
+
+
+@lru_cache(maxsize=8192)
+def template_of(method: str, path: str) -> str:
+    """A ready path without what is different in each call: `DELETE /channels/{id}/messages/{id}`. As many as there are operations."""
+    bare = _REACTION.sub("/reactions/{emoji}", _TOKEN.sub(r"/\1/{id}/{token}", path).replace(APPLICATION, "{id}"))
+    return f"{method} {_ID.sub('/{id}', bare)}"
 
 
 def shown(method: str, path: str) -> str:

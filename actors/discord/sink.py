@@ -63,6 +63,7 @@ class EventSink:
         """
         self.counts: Counter[str] = Counter()  # accepted, no_guild, not_wanted, shed, malformed
         self.reached = reached or Reached()
+        self.on_shed: Callable[[str, str], None] = lambda guild_id, name: None  # on the loop
         self._wake = wake
         self._max_backlog = max_backlog
         self._ceiling = max_backlog + headroom
@@ -111,12 +112,13 @@ class EventSink:
         elif guild_id not in self._wanted[name]:
             self.counts["not_wanted"] += 1
         elif len(self._rows) >= self._max_backlog and (name in DROPPABLE or len(self._rows) >= self._ceiling):
-            self._shed(name)
+            self._shed(guild_id, name)
         else:
             self.push(guild_id, name, raw)
 
-    def _shed(self, name: str) -> None:
+    def _shed(self, guild_id: str, name: str) -> None:
         self.counts["shed"] += 1
+        self.on_shed(guild_id, name)
         if not self._shedding:
             self._shedding = True
             log.warning("events are shed: the router is behind", extra={"action": "events_shed", "event": name})
@@ -126,12 +128,13 @@ class EventSink:
         if not self._open:
             self.counts["shed"] += 1
             return
+        received_us = time.time_ns() // 1000
         try:
             payload = orjson.dumps(PAYLOADS[name](raw)).decode()
         except (KeyError, TypeError, ValueError):
             self.counts["malformed"] += 1
             return
-        self._rows.append((guild_id, name, payload, time.time_ns() // 1000, self.reached.current))
+        self._rows.append((guild_id, name, payload, received_us, self.reached.current))
         self.counts["accepted"] += 1
         if not self._awake:
             self._awake = True

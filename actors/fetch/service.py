@@ -38,6 +38,7 @@ class FetchDone:
     ok: bool
     text: str = field(repr=False)  # JSON: the response, or the error's members
     received_bytes: int = 0
+    status: int = 0  # 0: there was no response
     code: str | None = None
 
 
@@ -159,7 +160,8 @@ class Fetches:
             raise FetchError(FetchCode.BLOCKED, "fetch is switched off here (fetch.enabled)")
         opened = self._open[ticket] = _Ticket(guild_id, self._enter(guild_id))
         response = await within(self._settings.timeout_ms, self._in_turn(opened, request, secrets))
-        return FetchDone(ticket, ok=True, text=response.encoded(), received_bytes=len(response.body))
+        size = len(response.body)
+        return FetchDone(ticket, ok=True, text=response.encoded(), received_bytes=size, status=response.status)
 
     async def _in_turn(self, ticket: _Ticket, request: FetchRequest, secrets: FetchSecrets) -> FetchResponse:
         def hold(size: int) -> bool:

@@ -24,6 +24,7 @@ class Outbox:
     fetches_taken: int = 0
     kv_ops: list[tuple[int, str, Any]] = field(default_factory=list)
     cancelled: list[int] = field(default_factory=list)
+    op_owners: list[int] = field(default_factory=list)
     logs: list[tuple[str, str, str]] = field(default_factory=list)
     handlers_changed: bool = False
     rebuilt: bool = False
@@ -74,6 +75,7 @@ class Outbox:
             self.kv_ops,
             self.fetches,
             self.cancelled,
+            self.op_owners,
             self.logs,
             self.unstarted,
             self.counts,
@@ -99,6 +101,7 @@ class Outbox:
             fetches_taken=self.fetches_taken,
             kv_ops=tuple(self.kv_ops),
             cancelled_ops=tuple(self.cancelled),
+            op_owners=tuple(self.op_owners),
             logs=tuple(self.logs),
             handlers=tuple(handlers) if self.handlers_changed else None,
             rebuilt=self.rebuilt,

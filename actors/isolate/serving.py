@@ -183,6 +183,8 @@ class Serving(ABC):
             self._out.handlers_changed = True
         if "c" in output and not self._declare_jobs(output["c"]):
             return  # the isolate has come to its end
+        if "w" in output:
+            self._out.op_owners += output["w"]
         if "o" in output or "k" in output or self._held_ops:
             self._take_ops(output.get("o", []), output.get("k", ()), now_s)
         for seq, outcome, text, elapsed_us in output.get("d", ()):

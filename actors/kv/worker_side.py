@@ -8,6 +8,7 @@ from typing import Any
 from flora.actors.base import FloraActor, OnReply
 from flora.actors.kv.script_ops import Answer
 from flora.actors.worker_isolates import Isolates
+from flora.actors.worker_tracing import EventHops
 from flora.messages.errors import FloraError, Unavailable
 from flora.messages.ids import GuildId
 from flora.messages.isolate import OpsAnswered, OpsDelayed
@@ -17,7 +18,8 @@ from flora.messages.kv import KvCall, NoteKvStores
 class WorkerSide:
     """`Host` of the service: the worker's inbox, timers, isolates and peers. `shell` is the worker."""
 
-    def __init__(self, shell: FloraActor, isolates: Isolates) -> None:
+    def __init__(self, shell: FloraActor, isolates: Isolates, hops: EventHops | None = None) -> None:
+        self._hops = hops
         self._shell = shell
         self._isolates = isolates
 
@@ -30,6 +32,8 @@ class WorkerSide:
     def answer_ops(self, key: int, answers: Sequence[Answer], cost_us: int) -> None:
         resident = self._isolates.residents.get(key)
         if resident is not None:
+            if self._hops is not None:
+                self._hops.answered(key, answers)
             self._isolates.tell(resident, OpsAnswered(results=tuple(answers), cost_us=cost_us))
 
     def delay_ops(self, key: int) -> None:

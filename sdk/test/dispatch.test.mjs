@@ -20,6 +20,16 @@ test('GIVEN the first example WHEN a message arrives THEN it is answered', () =>
   assert.deepEqual(outcomes(isolate.answer([1, true, { id: '3' }])), [[1, 'ok']])
 })
 
+test('GIVEN events that ask for something WHEN asked THEN it is told on whose behalf, where that changes', () => {
+  const isolate = withScript(`
+    on('a', async (msg) => { await msg.reply('x'); await msg.reply('y') })`)
+  const payload = { id: '1', channelId: '2' }
+  const first = isolate.events(['a', payload], ['a', payload])
+  assert.deepEqual(first.w, [1, 1, 2, 2])
+  const second = isolate.answer([2, true, {}])
+  assert.deepEqual([second.o.length, second.w], [1, []])
+})
+
 test('GIVEN 100 events that wait for nothing WHEN sent together THEN one take reports all, in order', () => {
   const isolate = withScript("on('a', async (ctx) => { console.log(ctx.msg.n) })")
   const output = isolate.events(...Array.from({ length: 100 }, (_, n) => ['a', { n }]))

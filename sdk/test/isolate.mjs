@@ -43,11 +43,11 @@ export class Isolate {
 
   /** All that `take` has to say until it says that there is no more, merged. */
   take() {
-    const merged = { o: [], d: [], l: [], c: [], h: [], k: [], turns: 0 }
+    const merged = { o: [], d: [], l: [], c: [], h: [], k: [], w: [], turns: 0 }
     for (;;) {
       const part = JSON.parse(this.call('take'))
       merged.turns++
-      for (const key of ['o', 'd', 'l', 'c', 'h', 'k']) merged[key].push(...(part[key] ?? []))
+      for (const key of ['o', 'd', 'l', 'c', 'h', 'k', 'w']) merged[key].push(...(part[key] ?? []))
       merged.x = part.x ?? merged.x ?? null
       merged.n = part.n ?? null
       merged.s = part.s ?? 0

@@ -91,7 +91,7 @@ export function opFor(task: Task | null, name: string, args: readonly unknown[])
   pendingCount++
   if (gating) gatingCount++
   if (task !== null) task.ops++
-  putOp(entry.id, name, text)
+  putOp(entry.id, name, text, task === null ? 0 : task.seq)
   return promise
 }
 

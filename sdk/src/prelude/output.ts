@@ -24,6 +24,8 @@ export interface Counters {
 }
 
 let ops = ''
+let owners = ''
+let lastOwner = -1
 let done = ''
 let logs = ''
 let handlers = ''
@@ -38,9 +40,13 @@ export function setMaxLogLines(lines: number): void {
   maxLogLines = lines
 }
 
-/** `args` is the inside of a JSON array. */
-export function putOp(id: number, name: string, args: string): void {
+/** `args` is the inside of a JSON array; `owner` the event on whose behalf it is asked for, told when it is another than before. */
+export function putOp(id: number, name: string, args: string, owner: number): void {
   const entry = '[' + id + ',' + jsonStringify(name) + ',[' + args + ']]'
+  if (owner !== lastOwner) {
+    lastOwner = owner
+    owners = (owners === '' ? '' : owners + ',') + id + ',' + owner
+  }
   ops = ops === '' ? entry : ops + ',' + entry
 }
 
@@ -85,7 +91,8 @@ export function render(counters: Counters): string {
   if (logLinesDropped > 0) {
     logs += ',["warn","console: ' + logLinesDropped + ' more lines dropped"]'
   }
-  let text = part('o', ops) + part('d', done) + part('l', logs) + part('h', handlers) + part('c', crons) + part('k', forgotten)
+  let text = part('o', ops) + part('w', owners) + part('d', done) + part('l', logs)
+  text += part('h', handlers) + part('c', crons) + part('k', forgotten)
   if (extracted !== '') text += ',"x":' + extracted
   if (counters.nextTimerAt !== null) text += ',"n":' + counters.nextTimerAt
   if (counters.started !== 0) text += ',"s":' + counters.started
@@ -96,7 +103,7 @@ export function render(counters: Counters): string {
   if (counters.timers !== 0) text += ',"tn":' + counters.timers
   if (counters.timersRefused !== 0) text += ',"tr":' + counters.timersRefused
   if (counters.more) text += ',"m":true'
-  ops = done = logs = handlers = crons = extracted = forgotten = ''
+  ops = owners = done = logs = handlers = crons = extracted = forgotten = ''
   logLines = logLinesDropped = 0
   return text === '' ? '{}' : '{' + slice(text, 1) + '}'
 }

@@ -257,6 +257,6 @@ def test_given_a_script_that_forges_output_when_decoded_then_only_what_it_did_is
     assert sorted(seq for seq, _ in ended) == [1, 2]
     assert {outcome for _, outcome in ended} <= {"ok", "threw"}
     for each in said:
-        assert set(each) <= {*"odlhcnsqpbmk", "or", "tr", "tn"}
+        assert set(each) <= {*"odlhcnsqpbmkw", "or", "tr", "tn"}
         assert all(level in {"debug", "error", "info", "trace", "warn"} for level, _ in each.get("l", ()))
         assert [name for _, name, _ in each.get("o", ())] in ([], ["op_send_message"])

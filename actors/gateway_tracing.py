@@ -1,0 +1,85 @@
+"""The gateway's hops of events: it chooses which ones are traced, and says when they were read and when they left for the router."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from flora.actors.discord.sink import Row
+from flora.actors.event_stamps import EventHop, event_span
+from flora.actors.trace_sampling import Admission, HeadSampler
+from flora.actors.tracing import Tracer, now_us
+from flora.messages.dispatch import Outcome
+from flora.messages.trace import new_trace_id
+
+MAX_FOLLOWED = 10_000  # events that were chosen and may have to be sent once more
+
+
+class GatewayHops:
+    """Of one gateway. All but `shed` on the actor's thread."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        self._tracer = tracer
+        self._sampler = HeadSampler(tracer.settings.events_per_second, time.monotonic())
+        self._shed = Admission()
+        self._followed: dict[int, None] = {}
+        self._next_seq = 0  # above every event that has been looked at
+
+    def leaving(self, first_seq: int, rows: Sequence[Row]) -> tuple[int, ...]:
+        """Events go to the router, numbered from `first_seq`. Gives the numbers of those that are traced."""
+        if not rows:
+            return ()
+        at_us, known = now_us(), max(0, self._next_seq - first_seq)
+        again = [seq for seq in range(first_seq, first_seq + min(known, len(rows))) if seq in self._followed]
+        for seq in again:
+            self._write_again(seq, rows[seq - first_seq], at_us)
+        self._next_seq = max(self._next_seq, first_seq + len(rows))
+        fresh = rows[known:] if known else rows
+        chosen = [at + known for at in self._sampler.choose([row[0] for row in fresh], time.monotonic())]
+        for at in chosen:
+            self._follow(first_seq + at, rows[at], at_us)
+        return (*again, *(first_seq + at for at in chosen))
+
+    def _follow(self, seq: int, row: Row, at_us: int) -> None:
+        if len(self._followed) >= MAX_FOLLOWED:
+            del self._followed[next(iter(self._followed))]
+        self._followed[seq] = None
+        self._tracer.hop(
+            self._tracer.event_trace(seq),
+            "gateway.receive",
+            kind="event",
+            span=event_span(EventHop.RECEIVE, seq),
+            at_us=row[3],
+            took_us=at_us - row[3],
+            guild_id=row[0],
+            event=row[1],
+            attrs={"seq": seq},
+        )
+
+    def _write_again(self, seq: int, row: Row, at_us: int) -> None:
+        self._tracer.hop(
+            self._tracer.event_trace(seq),
+            "gateway.resend",
+            kind="event",
+            parent=event_span(EventHop.RECEIVE, seq),
+            at_us=at_us,
+            guild_id=row[0],
+            event=row[1],
+            why="the router was restarted; it learns from the workers what they have of this",
+        )
+
+    def shed(self, guild_id: str, name: str) -> None:
+        """An event is dropped here. On the loop; it has no number, so its trace is this one hop."""
+        suppressed = self._shed.admit(guild_id, time.monotonic())
+        if suppressed is not None:
+            self._tracer.hop(
+                new_trace_id(),
+                "gateway.receive",
+                kind="event",
+                at_us=now_us(),
+                outcome=Outcome.SHED,
+                guild_id=guild_id,
+                event=name,
+                why="too many events are waiting for the router",
+                attrs={"suppressed": suppressed} if suppressed else None,
+            )
