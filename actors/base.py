@@ -31,13 +31,14 @@ from thespian.actors import (
 from flora.actors import dead_letters, wire
 from flora.actors.bridge import AsyncBridge, Outgoing, Unanswered
 from flora.actors.hops import Hops
+from flora.actors.isolate.memory_watch import resident_bytes
 from flora.actors.process_log import configure_logging
 from flora.actors.strays import POISONED, REFUSED, UNDELIVERABLE, Strays
 from flora.actors.tracing import NO_TRACER, Tracer
 from flora.messages.base import Address, Failed, Frame, Message, Ok, Reply, Request, TraceContext
 from flora.messages.errors import BugError, FloraError, TimedOut
 from flora.messages.ids import ReqId
-from flora.messages.lifecycle import Drain, Peers, PeersChanged, Start
+from flora.messages.lifecycle import Drain, Peers, PeersChanged, ReadMetrics, Start
 from flora.messages.settings import Settings
 from flora.messages.trace import current_trace, working_on
 from flora.storage.trace_record import TraceRecord
@@ -130,6 +131,10 @@ class FloraActor(Actor):
     def on_stop(self) -> None:
         """Last call before the process ends; must not block."""
 
+    def metrics(self) -> dict[str, Any]:
+        """What this actor counts, as `flora.messages.metrics` says; about its process is added. On the actor's thread."""
+        return {}
+
     def flush(self) -> None:
         """Called after every message: the place to send what the message left to be sent."""
 
@@ -183,6 +188,8 @@ class FloraActor(Actor):
 
     def reply_ok(self, request: Request, sender: Address | None, value: Any = None) -> None:
         """Answers a request with `Ok`. `sender` may be None for a deferred Start or Drain, which know where they came from."""
+        if isinstance(request, Start) and isinstance(value, dict | None):
+            value = {**(value or {}), "pid": os.getpid()}  # how this process ends is told under that number
         self.send(request.reply_to or sender, Ok(req_id=request.req_id, value=value, trace=request.trace))
 
     def reply_failed(self, request: Request, sender: Address | None, error: FloraError) -> None:
@@ -344,6 +351,18 @@ class FloraActor(Actor):
         value = self.on_drain(msg)
         if value is not DEFERRED:
             self.reply_ok(msg, sender, value)
+
+    def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
+        self.reply_ok(msg, sender, self.figures())
+
+    def figures(self) -> dict[str, Any]:
+        """The answer to `ReadMetrics`."""
+        process = {
+            "cpu_us": time.process_time_ns() // 1000,
+            "rss_bytes": resident_bytes() or 0,
+            "unknown_messages": self.unknown_messages,
+        }
+        return {**self.metrics(), "process": process, "incarnation": self.incarnation}
 
     def receiveMsg_WatchMessage(self, msg: WatchMessage, sender: Address) -> None:
         for fd in msg.ready:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from py_mini_racer import init_mini_racer
 
@@ -16,6 +17,7 @@ from flora.messages.base import Address
 from flora.messages.deployment import Compile, Compiled
 from flora.messages.errors import BugError, FloraError, MailboxFull, ShuttingDown
 from flora.messages.lifecycle import Drain, Start
+from flora.messages.series import Histogram, alone
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class _Finished:
     request: Compile
     sender: Address
     outcome: Compiled | FloraError
+    elapsed_us: int
 
 
 class Compiler(FloraActor):
@@ -54,6 +57,7 @@ class Compiler(FloraActor):
         super().__init__()
         self._jobs: queue.SimpleQueue[tuple[Compile, Address] | None] = queue.SimpleQueue()
         self._unfinished = 0
+        self._times: dict[str, Histogram] = {}  # by outcome: "ok", or the code of the error
         self._refusing = False
         self._draining: Drain | None = None
 
@@ -78,12 +82,18 @@ class Compiler(FloraActor):
         if not isinstance(item, _Finished):
             return
         self._unfinished -= 1
+        outcome = item.outcome.code if isinstance(item.outcome, FloraError) else "ok"
+        self._times.setdefault(outcome, Histogram("compile")).add(item.elapsed_us)
         if isinstance(item.outcome, FloraError):
             self.reply_failed(item.request, item.sender, item.outcome)
         else:
             self.reply_ok(item.request, item.sender, item.outcome)
         if self._draining is not None and not self._unfinished:
             self._drained()
+
+    def metrics(self) -> dict[str, Any]:
+        times = {(outcome,): histogram.sample() for outcome, histogram in self._times.items()}
+        return {"series": {"compile": times, "compile_waiting": alone(self._unfinished)}}
 
     def on_drain(self, msg: Drain) -> object:
         self._refusing = True
@@ -114,7 +124,12 @@ class Compiler(FloraActor):
             if job is None:
                 break
             request, sender = job
-            self.bridge.post(_Finished(request, sender, _outcome(compiler, request)))
+            begun_s = time.monotonic()
+            outcome = _outcome(compiler, request)
+            elapsed_us = int((time.monotonic() - begun_s) * 1e6)
+            facts = {"action": "compiled", "guild_id": request.guild_id, "elapsed_ms": elapsed_us // 1000}
+            log.debug("compiled", extra=facts)
+            self.bridge.post(_Finished(request, sender, outcome, elapsed_us))
             gave_up = False
         compiler.close()
 
@@ -129,15 +144,11 @@ def _warm_up(compiler: ScriptCompiler) -> bool:
 
 
 def _outcome(compiler: ScriptCompiler, request: Compile) -> Compiled | FloraError:
-    started = time.monotonic()
     try:
-        compiled = compiler.compile(request)
+        return compiler.compile(request)
     except FloraError as exc:
         return exc
     except Exception:
         log.exception("compiling failed", extra={"action": "bug", "guild_id": request.guild_id})
         compiler.close()
         return BugError("the compiler failed; see its log", guild_id=request.guild_id)
-    elapsed_ms = round((time.monotonic() - started) * 1000)
-    log.debug("compiled", extra={"action": "compiled", "guild_id": request.guild_id, "elapsed_ms": elapsed_ms})
-    return compiled

@@ -201,7 +201,7 @@ class CronJobs:
             if missed:
                 self._note_unrun(guild_id, job, due_s, delay, times=missed)
             if job.running_since_s is None and guild_id not in self._paused:
-                self._counters.cron_late_us += int((now_s - due_s) * 1e6)
+                self._counters.late(int((now_s - due_s) * 1e6))
                 starting.append(self._begin(guild_id, job, now_s, due_s, delay))
             elif job.running_since_s is not None and job.spec.skip_if_running:
                 job.skipped += 1
@@ -321,7 +321,7 @@ class CronJobs:
             if job is None or job.last is not None or job.spec.expression != run.expression:
                 continue
             if job.spec.catch_up and (due_s := job.schedule.next_after(run.at_s)) is not None and due_s <= now_s:
-                self._counters.cron_late_us += int((now_s - due_s) * 1e6)
+                self._counters.late(int((now_s - due_s) * 1e6))
                 starting.append(self._begin(guild_id, job, now_s, due_s, Delay.AWAY))
             elif run.outcome is not None:
                 job.last = run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
+import os
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -16,6 +17,7 @@ from flora.actors.audit_trail import AuditTrail
 from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.cron_book import CronBook
 from flora.actors.deploy_service import DeployService
+from flora.actors.deployer_figures import DeployerFigures
 from flora.actors.peer_calls import PeerCalls
 from flora.actors.peer_host import NO_ID, PeerHost
 from flora.actors.placement_book import Noted, PlacementBook
@@ -99,6 +101,7 @@ class Deployer(FloraActor):
         self._trail: AuditTrail
         self._secrets: SecretService
         self._cron: CronBook
+        self._figures = DeployerFigures()
         self._database: Database | None = None
         self._compiler: PeerCalls
         self._router: PeerCalls
@@ -142,7 +145,7 @@ class Deployer(FloraActor):
             trace=TraceSteps(self.tracer, self.name),
         )
         await self._take_over()
-        return {}
+        return {"pid": os.getpid()}
 
     async def _take_over(self) -> None:
         """At boot nothing runs; after the death of another deployer everything does, and is left alone."""
@@ -163,6 +166,9 @@ class Deployer(FloraActor):
     def _meet(self, peers: Peers) -> None:
         self._compiler.moved(peers.compiler)
         self._router.moved(peers.router)
+
+    def metrics(self) -> dict[str, Any]:
+        return {"series": self._figures.samples()}
 
     def receiveMsg_Drain(self, msg: Drain, sender: Address) -> None:
         self._answer(msg, sender, self._drain(msg.limit_s))
@@ -191,15 +197,15 @@ class Deployer(FloraActor):
 
     def receiveMsg_Deploy(self, msg: Deploy, sender: Address) -> None:
         """Deploys; goes on to a definite end also when the asker is gone."""
-        self._answer(msg, sender, self._service.deploy(msg))
+        self._answer(msg, sender, self._figures.timed("deploy", self._service.deploy(msg)))
 
     def receiveMsg_RollBack(self, msg: RollBack, sender: Address) -> None:
         """Deploys what an earlier revision stored; as definite as a deploy."""
-        self._answer(msg, sender, self._service.roll_back(msg))
+        self._answer(msg, sender, self._figures.timed("rollback", self._service.roll_back(msg)))
 
     def receiveMsg_Undeploy(self, msg: Undeploy, sender: Address) -> None:
         """Takes a guild's script away; as definite as a deploy."""
-        self._answer(msg, sender, self._service.undeploy(msg))
+        self._answer(msg, sender, self._figures.timed("undeploy", self._service.undeploy(msg)))
 
     def receiveMsg_ListRevisions(self, msg: ListRevisions, sender: Address) -> None:
         """One page of a guild's history."""
@@ -292,11 +298,11 @@ class Deployer(FloraActor):
 
     def receiveMsg_PutSecret(self, msg: PutSecret, sender: Address) -> None:
         """Stores a secret, and has the guild's worker go by it."""
-        self._answer(msg, sender, self._secrets.put(msg))
+        self._answer(msg, sender, self._figures.changes("set", self._secrets.put(msg)))
 
     def receiveMsg_DeleteSecret(self, msg: DeleteSecret, sender: Address) -> None:
         """Forgets a secret, here and in the guild's worker."""
-        self._answer(msg, sender, self._secrets.delete(msg))
+        self._answer(msg, sender, self._figures.changes("delete", self._secrets.delete(msg)))
 
     def receiveMsg_ListSecrets(self, msg: ListSecrets, sender: Address) -> None:
         """Names and hosts of a guild's secrets."""
@@ -304,7 +310,7 @@ class Deployer(FloraActor):
 
     def receiveMsg_RotateSecrets(self, msg: RotateSecrets, sender: Address) -> None:
         """Encrypts all secrets under the current key."""
-        self._answer(msg, sender, self._secrets.rotate(msg.actor))
+        self._answer(msg, sender, self._figures.rotates(self._secrets.rotate(msg.actor)))
 
     def receiveMsg_RecordAudit(self, msg: RecordAudit, sender: Address) -> None:
         """Somebody changed something that is not ours."""

@@ -14,6 +14,7 @@ from flora.actors.base import DEFERRED, FloraActor
 from flora.actors.discord.service import GatewayService, Reports
 from flora.actors.discord.sink import Row
 from flora.actors.gateway_calls import ResultsWaiting, WorkerCalls
+from flora.actors.gateway_figures import gateway_metrics
 from flora.actors.gateway_tracing import GatewayHops
 from flora.actors.link import WINDOW, Batch, Link
 from flora.actors.retained import Retained
@@ -194,6 +195,9 @@ class Gateway(FloraActor):
             case _Answer(error=error):
                 assert error is not None
                 self.reply_failed(item.request, item.sender, error)
+
+    def metrics(self) -> dict[str, Any]:
+        return gateway_metrics(self._service, self._retained) if hasattr(self, "_service") else {}
 
     def flush(self) -> None:
         if not hasattr(self, "_service"):

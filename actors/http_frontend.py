@@ -21,6 +21,7 @@ from flora.http.deps import Deps
 from flora.http.entrance import Entrance, open_entrance
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
+from flora.http.metrics.own import OwnFigures
 from flora.http.peers import PeerBook
 from flora.http.request_traces import RequestTraces
 from flora.http.server import ApiServer, Listening
@@ -33,6 +34,7 @@ from flora.messages.errors import BugError, ConfigError, FloraError
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
+from flora.messages.series import alone
 from flora.messages.settings import Settings
 from flora.storage.postgres import Database, PostgresTokenStore
 from flora.storage.trace_record import TraceRecord
@@ -73,6 +75,7 @@ class HttpFrontend(FloraActor):
         self._streams: LogStreams
         self._audit: AuditTrail
         self._boot = BootState()
+        self._own = OwnFigures()
         self._server: ApiServer | None = None
         self._database: Database | None = None
         self._entrance: Entrance | None = None
@@ -116,6 +119,7 @@ class HttpFrontend(FloraActor):
             cookie_secure=settings.api.cookie_secure,
             simulator_url=settings.discord.api_base.removesuffix("/api/v10") if settings.discord.simulated else None,
             limits=limits,
+            own=self._own,
         )
         self._server = ApiServer(deps)
         listening: Listening = await self._server.start(settings.api.address, settings.api.port)
@@ -138,6 +142,9 @@ class HttpFrontend(FloraActor):
     def _change_peers(self, peers: Peers) -> None:
         if "log_book" in self._peer_book.change(peers):
             self._streams.end_all()  # its subscriptions died with it; readers come back by themselves
+
+    def metrics(self) -> dict[str, Any]:
+        return {"series": {**self._own.samples(), "log_lines_skipped": alone(self._streams.lines_skipped)}}
 
     def receiveMsg_SystemStage(self, msg: SystemStage, sender: Address) -> None:
         """How far the boot is, for those who ask."""

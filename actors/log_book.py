@@ -6,14 +6,17 @@ Each guild has a ring in memory and files on disk of its own, so that a noisy gu
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flora.actors.base import FloraActor
 from flora.actors.log_rings import RING_LINES, Entry, LogRings
 from flora.messages.base import Address
 from flora.messages.lifecycle import Start
 from flora.messages.logs import FollowLogs, LogAck, LogFilter, LogFrame, LogLines, ReadLogs, StopFollowing
+from flora.messages.series import alone, counted
 from flora.storage.guild_logs import LogFiles
 
 
@@ -42,13 +45,16 @@ class LogBook(FloraActor):
 
     def __init__(self) -> None:
         super().__init__()
+        self._files: LogFiles
         self._rings: LogRings
         self._followers: dict[str, Follower] = {}
+        self._lines: Counter[str] = Counter()  # taken in, by level
+        self._lost = 0  # on their way here
 
     def on_start(self, msg: Start) -> None:
         logs = msg.settings.logs
         files = LogFiles(msg.settings.data_dir / "logs", logs.max_guild_kb << 10, logs.max_total_mb << 20)
-        self._rings = LogRings(files)
+        self._files, self._rings = files, LogRings(files)
         self._epoch = self.incarnation
         self._last_frame: dict[str, int] = {}
 
@@ -56,6 +62,8 @@ class LogBook(FloraActor):
         """Stores the lines once, however often the frame comes."""
         if msg.number > self._last_frame.get(msg.epoch, 0):
             self._last_frame[msg.epoch] = msg.number
+            self._lines.update([line[1] for line in msg.lines])
+            self._lost += sum(count for _, count in msg.dropped)
             self._publish(self._rings.add_all(self._with_notices(msg)))
         self.send(sender, LogAck(number=0, ack=msg.number, epoch=self._epoch))
 
@@ -89,6 +97,15 @@ class LogBook(FloraActor):
     def receiveMsg_StopFollowing(self, msg: StopFollowing, sender: Address) -> None:
         """Ends a live stream."""
         self._followers.pop(msg.subscription, None)
+
+    def metrics(self) -> dict[str, Any]:
+        series = {
+            "log_lines": counted(self._lines),
+            "log_lines_lost": alone(self._lost),
+            "log_write_failures": alone(self._files.lost_lines),
+            "log_followers": alone(len(self._followers)),
+        }
+        return {"series": series}
 
     def on_poison(self, message: object, sender: Address) -> None:
         """A reader that is gone stops reading."""

@@ -1,26 +1,24 @@
-"""Counters of one process, and how those of several add up. Pure.
+"""Counters of one worker. Pure.
 
-Names are those of GET /api/metrics/json. Latency percentiles are nearest-rank over the last 1,000 successful dispatches of
-each worker.
+Names are those of GET /api/metrics/json. Percentiles of latencies are over the last 1,000 successful dispatches of each worker.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from flora.actors.worker_series import WorkerSeries
 from flora.messages.dispatch import Outcome
 
 LATENCY_WINDOW = 1000
-PERCENTILES = (50, 95, 99)
-_GAUGES = frozenset({"migration_quiesce_duration_us"})
+_NO_NUMBERS = frozenset({"latencies_us", "series"})
 
 
 @dataclass(slots=True)
 class WorkerCounters:
-    """What a worker counts. The field names are the metric names."""
+    """What a worker counts. The field names of the numbers are the metric names."""
 
     isolate_count: int = 0
     dispatch_total: int = 0
@@ -62,6 +60,7 @@ class WorkerCounters:
     kv_guilds_open: int = 0
     kv_compactions: int = 0
     latencies_us: deque[int] = field(default_factory=lambda: deque(maxlen=LATENCY_WINDOW))
+    series: WorkerSeries = field(default_factory=WorkerSeries)  # with labels
 
     def ended(self, outcome: str, elapsed_us: int) -> None:
         """Counts a dispatch that has come to its end."""
@@ -73,35 +72,19 @@ class WorkerCounters:
         self.timeout_errors += outcome == Outcome.TIMED_OUT
         self.oom_errors += outcome == Outcome.OUT_OF_MEMORY
 
+    def late(self, late_us: int) -> None:
+        """Counts how late a cron job was started."""
+        self.cron_late_us += late_us
+        self.series.cron_lateness.add(late_us)
+
     def fetched(self, code: str | None, received_bytes: int) -> None:
         """Counts a fetch that has ended; `code` is that of its error."""
         self.fetches_refused += code == "FETCH_BLOCKED"
         self.fetches_failed += code not in {None, "FETCH_BLOCKED"}
         self.fetched_bytes += received_bytes
+        self.series.fetches["ok" if code is None else "refused" if code == "FETCH_BLOCKED" else "failed"] += 1
 
     def snapshot(self) -> dict[str, Any]:
-        """Plain data for `merged`."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "latencies_us"} | {
-            "latencies_us": list(self.latencies_us)
-        }
-
-
-def nearest_rank(ordered: Sequence[int], percent: int) -> int:
-    """Nearest-rank percentile of an ascending sequence; 0 for an empty one."""
-    if not ordered:
-        return 0
-    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
-
-
-def merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Adds up snapshots: counters and gauges by sum, latencies as one sample."""
-    total: dict[str, Any] = {"migration_success": 0, "migration_timeout": 0, "migration_quiesce_duration_us": 0}
-    samples: list[int] = []
-    for part in parts:
-        samples.extend(part.get("latencies_us", ()))
-        for name, value in part.items():
-            if name != "latencies_us":
-                total[name] = max(total.get(name, 0), value) if name in _GAUGES else total.get(name, 0) + value
-    samples.sort()
-    total["avg_latency_us"] = sum(samples) // len(samples) if samples else 0
-    return total | {f"p{percent}_latency_us": nearest_rank(samples, percent) for percent in PERCENTILES}
+        """For `ReadMetrics`."""
+        numbers = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_NUMBERS}
+        return {**numbers, "latencies_us": tuple(self.latencies_us), "series": self.series.samples()}

@@ -12,10 +12,11 @@ from typing import Any
 from flora.messages.base import Address
 from flora.messages.errors import FloraError
 from flora.messages.ids import GuildId, WorkerId
+from flora.messages.metrics import Labels, Sample
 from flora.messages.migration import MovingGuild
+from flora.messages.series import Histogram, alone, counted
 
 KEPT_MOVES = 50
-PAUSE_BOUNDS_US = (5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000)
 
 
 class Stage(Enum):
@@ -81,10 +82,7 @@ class MoveTally:
     failed: int = 0
     timed_out: int = 0  # failed because the guild did not come to rest
     last_quiesce_us: int = 0
-    pause_total_us: int = 0
-    pauses: list[int] = field(
-        default_factory=lambda: [0] * (len(PAUSE_BOUNDS_US) + 1)
-    )  # by PAUSE_BOUNDS_US, then longer
+    pauses: Histogram = field(default_factory=lambda: Histogram("move_pause"))
     ended: deque[Move] = field(default_factory=lambda: deque(maxlen=KEPT_MOVES))  # newest first
 
     def note(self, move: Move) -> None:
@@ -96,8 +94,7 @@ class MoveTally:
         else:
             self.failed += 1
         if move.closed_s is not None:
-            self.pause_total_us += move.paused_us
-            self.pauses[sum(bound < move.paused_us for bound in PAUSE_BOUNDS_US)] += 1
+            self.pauses.add(move.paused_us)
 
     def describe(self, under_way: Iterable[Move]) -> list[dict[str, Any]]:
         """As described at DescribeMoves."""
@@ -111,5 +108,9 @@ class MoveTally:
             "migration_failed": self.failed,
             "migration_quiesce_duration_us": self.last_quiesce_us,
             "migrations_under_way": under_way,
-            "migration_pause_us": {"bounds": PAUSE_BOUNDS_US, "counts": tuple(self.pauses), "sum": self.pause_total_us},
         }
+
+    def samples(self) -> dict[str, dict[Labels, Sample]]:
+        """For ReadMetrics, what has labels."""
+        outcomes = {"moved": self.moved, "timed_out": self.timed_out, "failed": self.failed - self.timed_out}
+        return {"moves": counted(outcomes), "move_pause": alone(self.pauses.sample())}

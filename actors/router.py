@@ -18,14 +18,15 @@ from flora.actors.hold_back import HoldBack
 from flora.actors.isolate.progress import busy_for_s, last_started, read_recorder
 from flora.actors.lanes import Row
 from flora.actors.link import Batch, Link
-from flora.actors.metrics import merged
 from flora.actors.placement import is_dedicated
+from flora.actors.queue_wait import QueueWait
 from flora.actors.router_balance import Balance
 from flora.actors.router_claims import Claims
 from flora.actors.router_cron import CronCalls
 from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_kv import KvCalls
 from flora.actors.router_loads import Loads
+from flora.actors.router_metrics import RouterMetrics
 from flora.actors.router_migrate import Migrations
 from flora.actors.router_moves import Moves
 from flora.actors.router_places import Places
@@ -36,7 +37,6 @@ from flora.actors.router_state import RouterState
 from flora.actors.router_tracing import RouterHops
 from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
-from flora.actors.wire import refused_packets
 from flora.messages.base import Address, Failed, Ok, Reply
 from flora.messages.cron import ListCronJobs, RunCronJob
 from flora.messages.deployment import ListRunning, LoadGuild, ScriptStored, UnloadGuild
@@ -53,7 +53,6 @@ from flora.messages.placement import (
     DescribeGuilds,
     DescribeWorkers,
     PlaceGuild,
-    Placement,
     ReadPlacements,
 )
 from flora.messages.secrets import GiveSecrets
@@ -89,6 +88,8 @@ class Router(FloraActor):
         self._moves: Moves
         self._migrations: Migrations
         self._requests: GuildRequests
+        self._metrics: RouterMetrics
+        self._waits = QueueWait()
         self._hold_back = HoldBack()
         self._is_holding = False
         self._is_draining = False
@@ -110,6 +111,7 @@ class Router(FloraActor):
         self._views = Views(self, self._state, self._places, self._balance)
         self._balance.dedicate = self._views.pins.dedicate
         self._balance.busy += [lambda: self._recovering is not None, lambda: self._is_draining]
+        self._metrics = RouterMetrics(self, self._state, self._places, self._views, self._waits, self._balance)
         self._loads.kv = KvCalls(self, self._state)
         self._moves = self._places.moves
         self._migrations = Migrations(self, self._state, self._places, self._balance)
@@ -226,6 +228,7 @@ class Router(FloraActor):
         lanes, workers, hops = self._state.lanes, self._state.workers, self._event_hops
         if hops is not None:
             hops.came(msg)
+        self._waits.took(msg.first_seq, msg.received_us)
         for offset, guild_id in enumerate(msg.guild_ids):
             row = (msg.first_seq + offset, guild_id, msg.names[offset], msg.payloads[offset])
             if guild_id == "":
@@ -382,40 +385,10 @@ class Router(FloraActor):
 
     def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
         """Adds up the workers' counters and our own."""
-        asker, req_id = msg.reply_to or sender, msg.req_id
-        alive = [end for end in self._state.workers.values() if end.address is not None]
-        parts: list[dict[str, Any]] = []
-        missing = len(alive)
+        self._metrics.read(msg, msg.reply_to or sender)
 
-        def arrived(reply: Ok | Failed) -> None:
-            nonlocal missing
-            missing -= 1
-            if isinstance(reply, Ok):
-                parts.append(reply.value)
-            if missing == 0:
-                self.send(asker, Ok(req_id=req_id, value=merged(parts) | self._own_metrics()))
-
-        for end in alive:
-            self.ask(end.address, ReadMetrics(req_id=ReqId("")), arrived, 2.0)
-        if not alive:
-            self.reply_ok(msg, sender, self._own_metrics())
-
-    def _own_metrics(self) -> dict[str, Any]:
-        tally = self._state.lanes.tally
-        return {
-            "guild_routes": len(self._state.routes),
-            "events_accepted": tally.accepted,
-            "events_done": tally.done,
-            "events_shed": tally.shed,
-            "events_without_isolate": tally.dropped_no_isolate,
-            "events_died": tally.died,
-            "guilds_quarantined": self._places.homes.count(Placement.QUARANTINED),
-            "workers_dedicated": sum(map(is_dedicated, self._state.workers)),
-            "worker_deaths": self._places.total_deaths,
-            "packets_refused": refused_packets(),
-            **self._balance.counts,
-            **self._moves.tally.figures(len(self._moves)),
-        }
+    def metrics(self) -> dict[str, Any]:
+        return self._metrics.own()
 
     # End
 
@@ -456,6 +429,8 @@ class Router(FloraActor):
         self._loads.confirm()
         for worker, end in self._state.workers.items():
             if end.address is not None and end.knows_us and (batch := end.link.poll()) is not None:
+                if batch.rows:
+                    self._waits.sent(batch.rows, time.time_ns() // 1000)
                 self.send(end.address, self._dispatch_frame(worker, end.link, batch))
         if self._recovering is None:  # before, it could only name some of the guilds
             self._gateway.flush()

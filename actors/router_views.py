@@ -107,16 +107,16 @@ class Views:
             facts = [self._guild_facts(guild_id, usage.get(guild_id)) for guild_id in sorted(guilds)]
             self._shell.reply_ok(request, asker, facts)
 
-        self._ask_workers(ReadGuildUsage(req_id=ReqId("")), answer)
+        self.ask_workers(ReadGuildUsage(req_id=ReqId("")), answer)
 
     def describe_workers(self, request: DescribeWorkers, asker: Address) -> None:
         """Answers when every worker has said what it uses, or does not in time."""
-        self._ask_workers(
+        self.ask_workers(
             ReadMetrics(req_id=ReqId("")),
-            lambda found: self._shell.reply_ok(request, asker, self._workers_facts(found)),
+            lambda found: self._shell.reply_ok(request, asker, self.workers_facts(found)),
         )
 
-    def _ask_workers(self, question: Request, then: Callable[[dict[WorkerId, dict[str, Any]]], None]) -> None:
+    def ask_workers(self, question: Request, then: Callable[[dict[WorkerId, dict[str, Any]]], None]) -> None:
         """Asks every living worker; goes on with the answers of those that gave one in time."""
         found: dict[WorkerId, dict[str, Any]] = {}
         alive = {worker: end.address for worker, end in self._state.workers.items() if end.address is not None}
@@ -135,7 +135,8 @@ class Views:
         if not alive:
             then(found)
 
-    def _workers_facts(self, found: dict[WorkerId, dict[str, Any]]) -> list[dict[str, Any]]:
+    def workers_facts(self, found: dict[WorkerId, dict[str, Any]]) -> list[dict[str, Any]]:
+        """As `DescribeWorkers` says. found: answers to `ReadMetrics`."""
         return [
             {
                 "worker": worker,

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,13 +29,16 @@ from flora.messages.lifecycle import (
     PeersChanged,
     Start,
 )
+from flora.messages.metrics import Labels
 from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
+from flora.messages.series import counted
 from flora.messages.trace import new_span_id, new_trace_id, working_on
 from flora.storage.trace_record import TraceRecord
 
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 30.0
+DEDICATED = "dedicated worker"  # all of them, in what is counted
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ class Supervisor(FloraActor):
         self._draining = False  # nobody is started again
         self._stopped = False
         self._rng = random.Random()
+        self._deaths: Counter[Labels] = Counter()  # (actor, how it ended)
         self._untold: list[WorkerExited] = []  # deaths of workers while there was no router
 
     # Hooks
@@ -79,6 +84,9 @@ class Supervisor(FloraActor):
     def _fatal(self, text: str) -> None:
         """Going on makes no sense."""
         raise NotImplementedError
+
+    def metrics(self) -> dict[str, Any]:
+        return {"series": {"restarts": counted(self._deaths)}}
 
     # Children
 
@@ -142,7 +150,7 @@ class Supervisor(FloraActor):
             if child is not None:
                 child.state = "stopped"
                 if child.worker_id is not None and not self._stopped:  # nobody need wait for its events any more
-                    self._tell_router_of_end(child, address)
+                    self._tell_router_of_end(child, address, self._end_of(child))
             self.give_up_on(address, Unavailable("it died"))
             return
         trace, at_us = TraceContext(trace_id=new_trace_id(), span_id=new_span_id(), sampled=True), now_us()
@@ -167,7 +175,9 @@ class Supervisor(FloraActor):
 
     def _child_died(self, child: Child, address: Address) -> None:
         child.death = "its process ended"
+        end = self._end_of(child)
         log.error("%s died", child.name, extra={"action": "child_died"})
+        self._deaths[child.name if child.dedicated_to is None else DEDICATED, end.kind] += 1
         was_starting = child.state == "starting"
         child.address = None
         self._withdraw(child)
@@ -176,18 +186,21 @@ class Supervisor(FloraActor):
             return
         self.give_up_on(address, Unavailable(f"{child.name} died"))
         if child.worker_id is not None:
-            self._tell_router_of_end(child, address)
+            self._tell_router_of_end(child, address, end)
         self._announce_to_all()
         if child.dedicated_to is None:
             self._restart_later(child)
         else:
             child.state = "waiting"
 
-    def _tell_router_of_end(self, child: Child, address: Address) -> None:
+    @staticmethod
+    def _end_of(child: Child) -> WorkerEnd:
+        facts, known, child.end = child.facts or {}, child.end, None
+        return known or end_of(exit_code_of(facts.get("pid", 0)), facts.get("recorder", ""))
+
+    def _tell_router_of_end(self, child: Child, address: Address, end: WorkerEnd) -> None:
         assert child.worker_id is not None
-        facts = child.facts or {}
-        recorder = facts.get("recorder", "")
-        end, child.end = child.end or end_of(exit_code_of(facts.get("pid", 0)), recorder), None
+        recorder = (child.facts or {}).get("recorder", "")
         log.error("%s ended: %s", child.name, end.text, extra={"action": "worker_ended", "guilty": end.guilty})
         child.death = f"its process ended: {end.text}"
         message = exited(child.worker_id, recorder, end, address)
@@ -271,7 +284,7 @@ class Supervisor(FloraActor):
         """Something in a worker cannot be ended but with it. Its own thread is well, but is asked nothing more."""
         for child in self._children.values():
             if child.worker_id == msg.worker_id and child.state == "running":
-                child.end = WorkerEnd(cause=msg.why)
+                child.end = WorkerEnd(cause=msg.why, replaced=True)
                 log.warning("replacing %s: %s", child.name, msg.why, extra={"action": "worker_replaced"})
                 kill_process(child.facts["pid"])
 

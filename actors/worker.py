@@ -49,7 +49,7 @@ from flora.messages.isolate import (
     ReadUsage,
 )
 from flora.messages.kv import KvCall, ReleaseKv
-from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
+from flora.messages.lifecycle import Drain, Peers, Start
 from flora.messages.logs import LogAck
 from flora.messages.migration import DropFrozen, MoveOut, ThawGuild
 from flora.messages.placement import ReadGuildUsage, ReadLoad
@@ -92,11 +92,12 @@ class Worker(FloraActor):
         self._calls = RestCalls(self.incarnation, self.after)
         self._logs = LogSender(self.incarnation)
         recorder = msg.settings.data_dir / "run" / f"worker-{msg.worker_id}-{self.incarnation}.recorder"
-        self._host = IsolateHost(msg.settings, recorder)
+        self._host = IsolateHost(msg.settings, recorder, self.counters.series)
         limit_process(msg)
         self.watch(self._host.fileno())
         self._secrets = SecretBook()
-        self._fetches = Fetches(self.bridge, msg.settings.fetch, filling_of(self._secrets, msg.settings.secrets))
+        filling = filling_of(self._secrets, msg.settings.secrets, self.counters.series.fills_refused)
+        self._fetches = Fetches(self.bridge, msg.settings.fetch, filling)
         self._start_request = msg
         self._cron = WorkerCron(
             *(self, msg.worker_id, self.counters),
@@ -163,6 +164,7 @@ class Worker(FloraActor):
             return
         if msg.secrets is not None:
             self._secrets.give(msg.guild_id, msg.secrets)
+            self.counters.series.secrets_given += 1
         elif msg.guild_id not in self._secrets:
             self.reply_failed(msg, sender, Unavailable("the guild's secrets could not be read; try again"))
             return
@@ -171,6 +173,7 @@ class Worker(FloraActor):
 
     def receiveMsg_GiveSecrets(self, msg: GiveSecrets, sender: Address) -> None:
         """A guild's secrets have changed."""
+        self.counters.series.secrets_given += 1
         self.reply_ok(msg, sender, self._isolates.give_secrets(msg.guild_id, msg.secrets))
 
     def receiveMsg_UnloadIsolate(self, msg: UnloadIsolate, sender: Address) -> None:
@@ -380,12 +383,10 @@ class Worker(FloraActor):
         """Somebody wants a job to run now."""
         self._cron.run(msg, sender)
 
-    def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
-        """Counters of this process."""
+    def metrics(self) -> dict[str, Any]:
         self.counters.rss_bytes = resident_bytes() or 0
         self._kv.note_figures()
-        own = {"cpu_us": time.process_time_ns() // 1000}
-        self.reply_ok(msg, sender, self.counters.snapshot() | own)
+        return {**self.counters.snapshot(), "cpu_us": time.process_time_ns() // 1000}
 
     def receiveMsg_ReadGuildUsage(self, msg: ReadGuildUsage, sender: Address) -> None:
         """What guilds use."""

@@ -7,6 +7,7 @@ A worker that ends itself on purpose (its memory is used up) writes, beside its 
 from __future__ import annotations
 
 import logging
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class WorkerEnd:
     signal: int | None = None
     cause: str = ""
     guilty: tuple[str, ...] = ()
+    replaced: bool = False  # Runtime ended it
 
     @property
     def text(self) -> str:
@@ -34,6 +36,22 @@ class WorkerEnd:
         if self.cause:
             return self.cause
         return "it left by itself" if self.signal is None else f"signal {self.signal}"
+
+    @property
+    def kind(self) -> str:
+        """In a word, for counting: a signal's name, gave_up, replaced, or exit."""
+        if self.replaced:
+            return "replaced"
+        if self.cause:
+            return "gave_up"
+        return "exit" if self.signal is None else _signal_name(self.signal)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"SIG{number}"
 
 
 def cause_path(recorder: str) -> Path:

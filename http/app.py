@@ -11,7 +11,7 @@ throttle     how often something may be done                pages         errors
 body, query  reading what was sent                          render        writing JSON
 log_streams  live log lines to many readers                 peers, ports  the way to the actors
 limits       every limit, with its reason                   lifecycle     draining
-labelled_metrics   numbers per worker and per guild
+metrics/     what every actor counts, and its formats
 home         what a browser gets at /                       boot          how far the system is while it starts
 """
 
@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from flora.http.deps import DEPS, Deps
+from flora.http.deps import DEPS, METRICS, Deps
 from flora.http.home import home
 from flora.http.lifecycle import LIFECYCLE, ServerLifecycle
+from flora.http.metrics.reading import Reader
 from flora.http.middleware import MIDDLEWARES, add_headers
 from flora.http.routes import TABLES
 from flora.http.routing import ROUTE_OF, add_routes
@@ -31,6 +32,7 @@ def create_app(deps: Deps) -> web.Application:
     """The application, ready to be served. Inside a running asyncio loop."""
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=deps.limits.max_body_bytes)
     app[DEPS] = deps
+    app[METRICS] = Reader(deps.peers, deps.limits)
     app[ROUTE_OF] = {}
     app[LIFECYCLE] = ServerLifecycle()
     app.on_response_prepare.append(add_headers)

@@ -13,6 +13,8 @@ from flora.http.boot import BootState
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.login import Login
+from flora.http.metrics.own import OwnFigures
+from flora.http.metrics.reading import Reader
 from flora.http.peers import PeerBook
 from flora.http.ports import AuditTrail, TokenStore
 from flora.http.request_traces import RequestTraces
@@ -40,6 +42,7 @@ class Deps:
     traces: RequestTraces = field(default_factory=RequestTraces)
     simulator_url: str | None = None  # page of the simulated Discord
     limits: HttpLimits = field(default_factory=HttpLimits)
+    own: OwnFigures = field(default_factory=OwnFigures)  # what this process counts
 
 
 DEPS = web.AppKey("deps", Deps)
@@ -47,3 +50,4 @@ IDENTITY = web.RequestKey("identity", Identity)
 REQUEST_ID = web.RequestKey("request_id", str)
 TRACE = web.RequestKey("trace", TraceContext)
 FAILURE = web.RequestKey("failure", FloraError)
+METRICS = web.AppKey("metrics", Reader)

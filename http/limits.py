@@ -14,6 +14,7 @@ class HttpLimits:
     request_s: float = 10  # until the answer's headers, except deploys and streams
     peer_s: float = 8  # to hear from another actor; below request_s, so that the caller learns which one was silent
     lookup_s: float = 3  # for what the answer can do without, such as a user's name
+    metrics_s: float = 2  # to hear what an actor counts; one that is silent is left out
     access_ok_s: float = 30  # how long a granted guild permission is remembered
     access_refused_s: float = 3  # a refusal: short, since the caller is told to fix it and try again
     access_session_s: float = 5  # a verdict from a person's own list, which is itself kept for 30 s

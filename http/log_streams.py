@@ -47,10 +47,11 @@ class LogStream:
     def feed(self, lines: Sequence[LogEntry], lost: int) -> None:
         """Adds lines; over the limit the oldest go and are counted."""
         self._lines.extend(lines)
-        self._lost += lost
         while len(self._lines) > self._max_lines:
             self._lines.popleft()
-            self._lost += 1
+            lost += 1
+        self._lost += lost
+        self._owner.lines_skipped += lost
         self._news.set()
 
     def end(self) -> None:
@@ -88,6 +89,7 @@ class LogStreams:
         self._limits = limits or HttpLimits()
         self._streams: dict[str, LogStream] = {}
         self._opening = 0
+        self.lines_skipped = 0  # by readers that were too slow
         self._early: dict[str, deque[LogLines]] = {}  # lines that overtook the reply which names their subscription
 
     async def follow(self, guild_id: GuildId | None, after_id: int | None, wanted: LogFilter = EVERY_LINE) -> LogStream:

@@ -1,6 +1,7 @@
 """What happens around every request, outermost first.
 
     identify   request id and trace, which ends with the request; counts the request as under way
+    count      for the metrics
     refuse     503 for everything but health while the server goes down
     errors     every error as JSON, whoever raised it
     compress   gzip where the route allows it
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 import uuid
 
 from aiohttp import hdrs, web
@@ -24,6 +26,7 @@ from flora.http.lifecycle import LIFECYCLE
 from flora.http.request_traces import RequestFacts
 from flora.http.routing import Route, guild_id_of, route_of
 from flora.messages.errors import BadRequest, BugError, FloraError, ShuttingDown
+from flora.messages.metrics import OTHER
 from flora.messages.trace import working_on
 
 log = logging.getLogger("flora.api")
@@ -31,6 +34,9 @@ log = logging.getLogger("flora.api")
 REQUEST_ID_HEADER = "X-Request-ID"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 MIN_COMPRESSED_BYTES = 1_024  # below, the answer fits one packet anyway
+
+CLIENT_LEFT = 499
+"""As nginx counts it: there was nobody to answer any more."""
 
 HSTS = "max-age=31536000"
 """Of this host only: what else is below its name is not ours to say."""
@@ -83,6 +89,20 @@ def _guild_in(request: web.Request) -> str:
         return guild_id_of(request)
     except BadRequest:
         return ""
+
+
+@web.middleware
+async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Counts a request when it has been answered, under its route's template; all paths that are no route are one."""
+    begun_s, status = time.monotonic(), CLIENT_LEFT
+    try:
+        response = await handler(request)
+        status = response.status
+    finally:
+        route = route_of(request)
+        path = f"/api{route.path}" if route is not None else request.path if request.path == "/" else OTHER
+        request.app[DEPS].own.answered(request.method, path, status, time.monotonic() - begun_s)
+    return response
 
 
 @web.middleware
@@ -172,4 +192,4 @@ class AccessLog(AbstractAccessLogger):
         self.logger.log(level, "request", extra=fields)
 
 
-MIDDLEWARES = (identify, refuse, errors, compress)
+MIDDLEWARES = (identify, count, refuse, errors, compress)

@@ -14,7 +14,7 @@ from flora.messages.base import Message, Request
 from flora.messages.errors import Unavailable
 from flora.messages.lifecycle import Peers
 
-Role = Literal["runtime", "router", "gateway", "deployer", "log_book"]
+Role = Literal["runtime", "http", "router", "gateway", "deployer", "compiler", "cron", "log_book"]
 
 
 class PeerBook:

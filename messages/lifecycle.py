@@ -56,7 +56,7 @@ class DescribeSystem(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadMetrics(Request):
-    """To Router (whole system) or Worker (itself). Ok.value: {metric: number}; names of GET /api/metrics/json."""
+    """To any actor: what it counts. Ok.value: see `flora.messages.metrics`. The router asks its workers, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -46,6 +48,18 @@ class WaitTooLong(Exception):
         self.wait_s = wait_s
 
 
+class Timing:
+    """Where the time of one call went, over all its attempts."""
+
+    __slots__ = ("on_wire_s", "status")
+
+    def __init__(self) -> None:
+        self.on_wire_s = (
+            0.0  # sent and not answered; the rest of its time it waited for a rate limit, or between attempts
+        )
+        self.status = 0  # of the last answer; 0: there was none
+
+
 def connector() -> aiohttp.TCPConnector:
     """Connection pool for REST and the gateway's websockets. On the loop."""
     return aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S, ttl_dns_cache=300)
@@ -63,7 +77,6 @@ class DiscordRest:
         """
         self._http = http
         self._limit_s = limit_s
-        self._middlewares = (self._guard,)
         self.open = asyncio.Event()
         """Set when the client is logged in; calls made before wait for it, within their limit."""
 
@@ -75,6 +88,7 @@ class DiscordRest:
         body: str | None = None,
         query: Sequence[tuple[str, str]] = (),
         reason: str | None = None,
+        timing: Timing | None = None,
     ) -> Any:
         """One attempt.
 
@@ -84,6 +98,7 @@ class DiscordRest:
             body: JSON text, or `MULTIPART` and JSON text.
             query: Names and values.
             reason: For the audit log.
+            timing: Is added to.
         Returns:
             Decoded JSON, or None for an empty answer.
         Raises:
@@ -91,7 +106,7 @@ class DiscordRest:
             DiscordRateLimited: not finished within the limit.
             RequestBroke: 5xx or transport failure.
         """
-        more: dict[str, Any] = {"middlewares": self._middlewares, "timeout": _NO_TIMEOUT}
+        more: dict[str, Any] = {"middlewares": (partial(self._guard, timing or Timing()),), "timeout": _NO_TIMEOUT}
         if body is not None:
             more |= _body(body)
         if query:
@@ -122,11 +137,15 @@ class DiscordRest:
         except RequestBroke as exc:
             raise broken(exc, "GET", path) from exc
 
-    async def _guard(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    async def _guard(self, timing: Timing, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        begun_s = time.monotonic()
         try:
             response = await handler(request)
         except (OSError, aiohttp.ClientError) as exc:
             raise RequestBroke(_why(exc)) from exc
+        finally:
+            timing.on_wire_s += time.monotonic() - begun_s
+        timing.status = response.status
         if response.status >= 500:
             text, code = _error_text(await response.read())
             raise RequestBroke(text or response.reason or "server error", response.status, code)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ from typing import Any
 
 import orjson
 
-from flora.actors.discord.http import DiscordRest, RequestBroke, broken
-from flora.actors.discord.routes import bucket_of, shown
+from flora.actors.discord.http import DiscordRest, RequestBroke, Timing, broken
+from flora.actors.discord.rest_figures import RestFigures, ending_of
+from flora.actors.discord.routes import APPLICATION, bucket_of, shown
 from flora.actors.discord.scope import Authoriser
 from flora.messages.errors import BugError, DiscordError, DiscordRateLimited, FloraError
 
@@ -36,8 +38,6 @@ MAX_WAITING = 1000
 """Calls of one guild that may wait; beyond, a script is told that it asks for too much."""
 MAX_RETRIES = 2
 RETRY_BASE_S, RETRY_CAP_S = 0.25, 2.0
-APPLICATION = "{app}"
-"""In a route: our application's id, which workers do not know."""
 
 
 def retry_delay_s(attempt: int, rng: Callable[[], float] = random.random) -> float:
@@ -75,6 +75,7 @@ class RestExecutor:
         max_waiting: int = MAX_WAITING,
     ) -> None:
         self.application_id = ""
+        self.figures = RestFigures()
         self._rest = rest
         self._authoriser = authoriser
         self._deliver = deliver
@@ -89,6 +90,11 @@ class RestExecutor:
         """Calls waiting or under way."""
         return len(self._waiting) + len(self._tasks)
 
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their turn."""
+        return len(self._waiting)
+
     def submit(self, origin: str, calls: Iterable[Call]) -> None:
         """Takes calls of one worker; each gets exactly one result unless it is cancelled before it left.
 
@@ -101,6 +107,7 @@ class RestExecutor:
             if guild is None:
                 guild = self._guilds[call[1]] = _Guild()
             if guild.waiting >= self._max_waiting:
+                self.figures.refused += 1
                 text = f"{shown(call[2], call[3])}: {self._max_waiting} calls of this guild are waiting already"
                 self._deliver(origin, (call[0], False, error_json(DiscordRateLimited(text))))
             else:
@@ -165,23 +172,27 @@ class RestExecutor:
                 del self._guilds[guild_id]
 
     async def _execute(self, call: Call) -> Result:
+        begun_s, timing, error = time.monotonic(), Timing(), None
         try:
             if not self._authoriser.known(call[1], call[4]):
                 await self._authoriser.check(call[1], call[4])
-            return call[0], True, orjson.dumps(await self._attempts(call)).decode()
+            text = orjson.dumps(await self._attempts(call, timing)).decode()
         except FloraError as exc:
-            return call[0], False, error_json(exc)
+            error = exc
         except Exception:
             log.exception("REST call failed", extra={"action": "bug", "route": shown(call[2], call[3])})
-            return call[0], False, error_json(BugError("the host failed to make this call"))
+            error = BugError("the host failed to make this call")
+        took_s = time.monotonic() - begun_s
+        self.figures.finished(call[2], call[3], ending_of(timing.status, error), took_s, timing.on_wire_s)
+        return (call[0], True, text) if error is None else (call[0], False, error_json(error))
 
-    async def _attempts(self, call: Call) -> Any:
+    async def _attempts(self, call: Call, timing: Timing) -> Any:
         _, _, method, path, _, body, query, reason, may_retry = call
         if APPLICATION in path:
             path = path.replace(APPLICATION, self.application_id)
         for attempt in range(MAX_RETRIES + 1):
             try:
-                return await self._rest.request(method, path, body=body, query=query, reason=reason)
+                return await self._rest.request(method, path, body=body, query=query, reason=reason, timing=timing)
             except RequestBroke as exc:
                 if not may_retry or attempt == MAX_RETRIES:
                     raise broken(exc, method, path) from exc

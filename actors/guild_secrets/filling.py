@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
@@ -37,9 +38,13 @@ StartFilling = Callable[[str], "FetchSecrets"]
 class FetchSecrets:
     """The secrets of a guild as they were when its fetch began, and which of them it has used."""
 
-    def __init__(self, known: Mapping[str, LiveSecret], settings: SecretsSettings) -> None:
+    def __init__(
+        self, known: Mapping[str, LiveSecret], settings: SecretsSettings, refused: Counter[str] | None = None
+    ) -> None:
+        """Makes one that has used none. `refused`: counts by reason what was not filled in."""
         self._known = known
         self._settings = settings
+        self._refused = Counter() if refused is None else refused
         self._in_url: list[LiveSecret] = []
         self._used: dict[str, LiveSecret] = {}  # by name
         self._filled_chars = 0
@@ -112,6 +117,7 @@ class FetchSecrets:
     def _secret_of(self, placeholder: str) -> LiveSecret:
         secret = self._known.get(placeholder)
         if secret is None:
+            self._refused["unknown"] += 1
             raise FetchError(
                 FetchCode.BLOCKED,
                 f"{placeholder} stands for no secret of this guild; was it deleted? Ask secrets.get again",
@@ -135,11 +141,14 @@ class FetchSecrets:
         patterns = readable_patterns(secret.allowed_hosts)
         if not secret.allowed_hosts:
             if not self._settings.allow_any_host:
+                self._refused["no_hosts"] += 1
                 raise _refused(secret, "it names no allowed hosts, and secrets.allow_any_host is off")
         elif not any(pattern.matches(host) for pattern in patterns):
+            self._refused["host"] += 1
             shown = ", ".join(map(str, patterns[:HOSTS_SHOWN])) + (", …" if len(patterns) > HOSTS_SHOWN else "")
             raise _refused(secret, f"{target.host} is not one of its allowed hosts ({shown or 'none can be read'})")
         if target.url.scheme != "https" and not self._settings.allow_http:
+            self._refused["scheme"] += 1
             raise _refused(secret, f"secrets leave by https only, and this goes to {target.host} by http")
 
     # On the way back
@@ -171,9 +180,9 @@ class FetchSecrets:
         yield from sorted(found.items(), key=lambda pair: -len(pair[0]))
 
 
-def filling_of(book: SecretBook, settings: SecretsSettings) -> StartFilling:
+def filling_of(book: SecretBook, settings: SecretsSettings, refused: Counter[str] | None = None) -> StartFilling:
     """For all fetches of a worker."""
-    return lambda guild_id: FetchSecrets(book.by_placeholder(guild_id), settings)
+    return lambda guild_id: FetchSecrets(book.by_placeholder(guild_id), settings, refused)
 
 
 def no_secrets(_guild_id: str) -> FetchSecrets:

@@ -15,6 +15,7 @@ from flora.actors.isolate.engine import Engine, Isolate, Output, State
 from flora.actors.isolate.memory_watch import Use
 from flora.actors.isolate.opening import IsolateSpec
 from flora.actors.sdk_files import sdk_text
+from flora.actors.worker_series import WorkerSeries
 from flora.messages.settings import Settings
 
 ENTROPY_BYTES = 32
@@ -40,7 +41,9 @@ def uses_fetch(script: str | None) -> bool:
 class IsolateHost:
     """Opens isolates and collects what they say. Everything on the worker's thread."""
 
-    def __init__(self, settings: Settings, recorder_path: Path) -> None:
+    def __init__(self, settings: Settings, recorder_path: Path, series: WorkerSeries | None = None) -> None:
+        """Makes a host without isolates. `series`: where they count; None: nobody will ask."""
+        self.series = series or WorkerSeries()
         recorder_path.parent.mkdir(parents=True, exist_ok=True)
         self.settings = settings
         self.rng = random.Random()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flora.actors.isolate.runs import CRON_PREFIX, Event
+from flora.actors.worker_series import WorkerSeries
 from flora.messages.cron import CronJobSpec
 from flora.messages.isolate import IsolateReport
 
@@ -16,6 +17,7 @@ JS_TARGET, OUR_TARGET = "flora:js", "flora:runtime"
 class Outbox:
     """Collects until a report is due."""
 
+    series: WorkerSeries = field(default_factory=WorkerSeries)  # of the worker, where ends are counted by name
     done: list[tuple[int, str, int]] = field(default_factory=list)
     jobs_done: list[tuple[str, str, int]] = field(default_factory=list)
     jobs: tuple[CronJobSpec, ...] | None = None
@@ -53,6 +55,7 @@ class Outbox:
 
     def ended(self, seq: int, name: str, outcome: str, elapsed_us: int) -> None:
         """An event, or a run of a cron job, has come to its end."""
+        self.series.ended(name, outcome, elapsed_us)
         if seq < 0:
             self.jobs_done.append((name.removeprefix(CRON_PREFIX), outcome, elapsed_us))
         else:

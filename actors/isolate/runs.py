@@ -7,8 +7,11 @@ stand in the same line; they have numbers of their own, -1, -2 …, which the re
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
+
+from flora.messages.series import Histogram
 
 Event = tuple[int, str, str]
 """(sequence number, name, payload as JSON text)"""
@@ -21,7 +24,12 @@ MAX_HANDED = 100  # events handed to V8 and not done; enough to amortise a round
 class Runs:
     """Where each event is."""
 
-    def __init__(self) -> None:
+    def __init__(self, waits: Histogram | None = None) -> None:
+        """Makes one without events. `waits`: counts how long they waited, from `add` until they had started."""
+        self._waits = waits or Histogram("worker_wait")
+        self._arrivals: deque[tuple[int, float]] = (
+            deque()
+        )  # (last of a batch, monotonic second), that have not all started
         self._waiting: deque[Event] = deque()
         self._handed: dict[int, Event] = {}  # in order; handed over, not done
         self.job_runs = 0  # how many there have been
@@ -46,6 +54,8 @@ class Runs:
     def add(self, events: Iterable[Event]) -> None:
         """Queues events in order."""
         self._waiting.extend(events)
+        if self._waiting:
+            self._arrivals.append((self._waiting[-1][0], time.monotonic()))
 
     def add_job(self, name: str, payload: str) -> None:
         """Queues a run of a cron job behind the events that wait."""
@@ -79,7 +89,18 @@ class Runs:
                 seq > last_started if seq > 0 else -seq > self.job_runs_started
             ):  # as `_has_started`; this is asked all the time
                 break
-            self._started.setdefault(seq, at_s)
+            if seq not in self._started:
+                self._started[seq] = at_s
+                if seq > 0:
+                    self._note_wait(seq, at_s)
+
+    def _note_wait(self, seq: int, at_s: float) -> None:
+        """Events start in order: batches whose last one is before this one are through."""
+        arrivals = self._arrivals
+        while arrivals and arrivals[0][0] < seq:
+            arrivals.popleft()
+        if arrivals:  # else it has been made to wait again and is late for its batch
+            self._waits.add(int((at_s - arrivals[0][1]) * 1e6))
 
     def done(self, seq: int) -> bool:
         """An event is done; False when it was not under way."""

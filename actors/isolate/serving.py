@@ -55,12 +55,12 @@ class Serving(ABC):
         self._uses_fetch = False
         self._placeholders: Mapping[str, str] = {}  # of the guild's secrets, by name
         self._errors = ErrorText(guild_id)
-        self._runs = Runs()
+        self._runs = Runs(host.series.waits)
         self._ops = PendingOps(guild_id, host.settings.fetch.max_request_bytes)
         self._feed = Feed()
         self._buffers = BufferAccount(0)
         self._overrun = Overrun(self._runs)
-        self._out = Outbox()
+        self._out = Outbox(host.series)
         self._meters = Meters(self._runtime, self._out, time.monotonic())
         self._rebuilds = Rebuilds()
         self._last_started = 0  # what the recorder said last; a closed isolate's page is empty
@@ -264,10 +264,7 @@ class Serving(ABC):
         if not self._runs.done(seq):
             return
         ended = _OUTCOMES[outcome]
-        if seq < 0:
-            self._out.ended(seq, name, ended, elapsed_us)
-        else:
-            self._out.done.append((seq, ended, elapsed_us))
+        self._out.ended(seq, name, ended, elapsed_us)
         if ended is Outcome.NOT_A_PROMISE:
             ended = Outcome.THREW if name.startswith(CRON_PREFIX) else Outcome.OK
         if ended is not Outcome.OK:

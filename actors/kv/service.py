@@ -109,7 +109,10 @@ class KvService:
             self._exports.call(request, asker)
             return
 
+        begun_s = time.perf_counter()
+
         def ended(result: Any) -> None:
+            self._tally.lasted(int((time.perf_counter() - begun_s) * 1e6))
             self.answer(request, asker, result)
 
         self._lane(request.guild_id).add(ClientCall(operation, ended, ended))

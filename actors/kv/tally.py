@@ -9,6 +9,7 @@ from flora.actors.kv.backends import KvFigures
 from flora.actors.kv.script_ops import Answer, ScriptOp
 from flora.actors.metrics import WorkerCounters
 from flora.messages.errors import FloraError, RequestError
+from flora.messages.metrics import OTHER
 
 _KINDS = {
     "op_kv_get": "kv_gets",
@@ -20,6 +21,7 @@ _KINDS = {
     "op_kv_delete": "kv_deletes",
     "op_kv_list_keys": "kv_lists",
 }
+_LABELS = {"kv_gets": "get", "kv_sets": "set", "kv_deletes": "delete", "kv_lists": "list"}
 
 
 class KvTally:
@@ -30,14 +32,21 @@ class KvTally:
 
     def answered(self, ops: Sequence[ScriptOp], answers: Sequence[Answer], lasted_us: int) -> None:
         """A batch of a script's operations has been answered."""
-        counters = self._counters
+        counters, by_kind = self._counters, self._counters.series.kv_ops
+        failed = {op_id for op_id, ok, _ in answers if not ok}
         for op in ops:
             kind = _KINDS.get(op[1])
             if kind is not None:
                 setattr(counters, kind, getattr(counters, kind) + 1)
-        counters.kv_failed += sum(not ok for _, ok, _ in answers)
+            by_kind[_LABELS.get(kind or "", OTHER), "failed" if op[0] in failed else "ok"] += 1
+        counters.kv_failed += len(failed)
         counters.kv_batches += 1
         counters.kv_batch_us += lasted_us
+        counters.series.kv_of_scripts.add(lasted_us)
+
+    def lasted(self, lasted_us: int) -> None:
+        """So long a client waited for an operation."""
+        self._counters.series.kv_of_clients.add(lasted_us)
 
     def note(self, figures: KvFigures, guilds: int) -> None:
         """What is open now."""

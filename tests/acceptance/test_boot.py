@@ -129,8 +129,9 @@ def test_given_redis_that_is_down_at_first_when_booting_then_it_tries_with_growi
     status, body, retry_after = _get(f"{base}/ready")
     assert (status, retry_after) == (503, "1")
     assert json.loads(body) == {"ready": False, "stage": "cache", "progress": {"step": 3, "steps": 13}}
-    for path in ("/deployments", "/logs/1", "/metrics"):
+    for path in ("/deployments", "/logs/1", "/metrics/json"):
         assert _get(f"{base}{path}")[::2] == (503, "2"), path
+    assert 'flora_up{actor="router"} 0.0\n' in _get(f"{base}/metrics")[1]
 
     real = Path(unquote(urlsplit(embedded_services.cache_url).path))
     assert real.is_socket()

@@ -48,8 +48,8 @@ def test_given_a_guild_when_it_is_placed_alone_and_back_then_status_workers_metr
     assert workers[alone["worker"]]["dedicated"]
     assert workers[alone["worker"]]["guilds"] == 1
     assert workers[alone["worker"]]["rss_bytes"] > 10_000_000
-    assert f'flora_guild_state{{guild_id="{guild.id}",state="serving"}} 1\n' in metrics
-    assert f'flora_worker_up{{worker="{alone["worker"]}"}} 1\n' in metrics
+    assert f'flora_guild_state{{guild_id="{guild.id}",state="serving"}} 1.0\n' in metrics
+    assert f'flora_worker_up{{worker="{alone["worker"]}"}} 1.0\n' in metrics
     assert back["placement"] == "shared"
     assert guild.ask_until_answered("three", within_s=10) == "echo three"
 

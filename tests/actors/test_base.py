@@ -116,7 +116,7 @@ def start(settings, name: str = "subject") -> Start:
 @pytest.fixture
 def subject(stage, settings):
     address = stage.create(Subject)
-    assert stage.ask(address, start(settings)) == Ok(req_id=ReqId("start"), value={"name": "subject"})
+    assert stage.ask(address, start(settings)).value["name"] == "subject"
     return address
 
 

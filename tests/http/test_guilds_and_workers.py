@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from flora.http.labelled_metrics import MAX_GUILDS, PER_GUILD, PER_WORKER, notable, prometheus_text
 from flora.messages.errors import NotFound
-from flora.messages.lifecycle import ReadMetrics
 from flora.messages.placement import DescribeGuild, DescribeGuilds, DescribeWorkers, PlaceGuild, Placement
 
 SECRET = "operator-secret-for-tests"
@@ -97,66 +95,3 @@ async def test_given_the_operator_when_placing_a_guild_then_the_router_is_asked_
     for wrong in ({"placement": "quarantined"}, {"placement": 1}, {}):
         assert (await host.call("PUT", path, token=SECRET, json=wrong)).status == 422
     assert len(host.system.of(PlaceGuild)) == 1
-
-
-# Metrics with labels
-
-
-@pytest.mark.service
-async def test_given_workers_and_guilds_then_the_metrics_have_their_series_and_the_plain_json_is_as_ever(
-    host: Any,
-) -> None:
-    host.system.answers[ReadMetrics] = lambda _: {"isolate_count": 4}
-    host.system.answers[DescribeWorkers] = lambda _: [a_worker()]
-    host.system.answers[DescribeGuilds] = lambda _: [a_guild()]
-
-    text = await (await host.get("/api/metrics", token=SECRET)).text()
-    plain = await (await host.get("/api/metrics/json", token=SECRET)).json()
-    detailed = await (await host.get("/api/metrics/json?detail=true", token=SECRET)).json()
-
-    assert text.startswith("# HELP flora_isolate_count ")
-    assert 'flora_guild_cpu_seconds_total{guild_id="1000"} 2.5\n' in text
-    assert 'flora_worker_restarts_total{worker="0"} 1\n' in text
-    assert plain == {"isolate_count": 4}
-    assert detailed == {"isolate_count": 4, "workers": [a_worker()], "guilds": [a_guild()]}
-
-
-@pytest.mark.service
-async def test_given_a_router_that_cannot_describe_then_the_plain_metrics_come_all_the_same(host: Any) -> None:
-    def refuse(_: Any) -> None:
-        raise NotFound("not now")
-
-    host.system.answers[ReadMetrics] = lambda _: {"isolate_count": 4}
-    host.system.answers[DescribeWorkers] = host.system.answers[DescribeGuilds] = refuse
-
-    text = await (await host.get("/api/metrics", token=SECRET)).text()
-
-    assert "flora_isolate_count 4\n" in text
-    assert "flora_worker" not in text
-
-
-def test_given_facts_then_every_series_is_in_its_family_and_what_is_not_known_is_left_out() -> None:
-    text = prometheus_text([a_worker(), a_worker(1000, rss_bytes=None, up=False)], [a_guild(state="throttled")])
-
-    assert 'flora_worker_up{worker="0"} 1\nflora_worker_up{worker="1000"} 0\n' in text
-    assert 'flora_worker_resident_bytes{worker="1000"}' not in text
-    assert 'flora_guild_state{guild_id="1000",state="throttled"} 1\n' in text
-    assert 'flora_guilds{state="throttled"} 1\n' in text
-    assert 'flora_guilds{state="failed"} 0\n' in text
-    assert 'flora_guilds_placed{placement="quarantined"} 0\n' in text
-    names = [line.split()[2] for line in text.splitlines() if line.startswith("# TYPE ")]
-    assert len(names) == len(set(names)) <= len(PER_WORKER) + len(PER_GUILD) + 3
-    for line in text.splitlines():
-        assert line.startswith("#") or line.partition("{")[0] in names
-
-
-def test_given_more_guilds_than_series_then_those_in_trouble_alone_or_busiest_have_them() -> None:
-    quiet = [a_guild(str(number), usage={"cpu_us_last_minute": number}) for number in range(MAX_GUILDS + 50)]
-    failed = a_guild("900", state="failed", usage=None)
-    alone = a_guild("901", placement="dedicated", usage=None)
-
-    chosen = [facts["guild_id"] for facts in notable([*quiet, failed, alone])]
-
-    assert len(chosen) == MAX_GUILDS
-    assert chosen[:3] == ["900", "901", str(MAX_GUILDS + 49)]
-    assert "0" not in chosen
