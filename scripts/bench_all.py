@@ -6,6 +6,7 @@ scripts/bench --engine     the engine alone: time per event, cold start, memory 
 scripts/bench --kv         the key-value stores: rates, opening a large store, listing, compacting; get and set from a script
 scripts/bench --deploy     a deploy of 20 files, until the new script answers
 scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
+scripts/bench --traces     the whole chain of flora alone, with traces and without in turn, and the ratio
 """
 
 from __future__ import annotations
@@ -40,12 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result["machine"]["load_before"] > 0.5:
         _say("this machine is doing other work; the figures will suffer")
     try:
-        everything = not (args.engine or args.kv or args.deploy or args.chain)
+        everything = not (args.engine or args.kv or args.deploy or args.chain or args.traces)
         for part in ("engine", "kv", "deploy"):
             if everything or getattr(args, part):
                 result[part] = _in_own_process(part, args.quick)
         if everything or args.chain:
             result["chain"] = _chain(args)
+        if args.traces:
+            result["traces"] = _traces(args)
     except BenchFailed as exc:
         print(f"the benchmark failed: {exc}", file=sys.stderr)
         return 1
@@ -62,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kv", action="store_true", help="only the key-value stores")
     parser.add_argument("--deploy", action="store_true", help="only deploys")
     parser.add_argument("--chain", action="store_true", help="only the whole chain")
+    parser.add_argument("--traces", action="store_true", help="only what traces cost")
     parser.add_argument("--workers", type=_workers, metavar="N", help="flora's workers (default: its own default)")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the chain")
     parser.add_argument("--guilds", type=int, nargs="+", metavar="N", help="sizes of the chain, rising")
@@ -91,15 +95,24 @@ def _in_own_process(part: str, quick: bool) -> Any:
         return json.loads(file.read_text(encoding="utf-8"))
 
 
-def _chain(args: argparse.Namespace) -> dict[str, Any]:
-    plan = bench_chain.QUICK if args.quick else bench_chain.Plan()
+def _traces(args: argparse.Namespace) -> dict[str, Any]:
+    found = bench_chain.measure(_chosen(bench_chain.WHAT_TRACES_COST, args), _say)
+    print(f"\n{bench_report.trace_table(found)}\n", flush=True)
+    return found
+
+
+def _chosen(plan: bench_chain.Plan, args: argparse.Namespace) -> bench_chain.Plan:
     chosen = {
         "rounds": args.rounds,
         "workers": args.workers,
         "guilds": tuple(sorted(args.guilds or ())),
         "systems": tuple(args.systems or ()),
     }
-    plan = replace(plan, **{name: value for name, value in chosen.items() if value})
+    return replace(plan, **{name: value for name, value in chosen.items() if value})
+
+
+def _chain(args: argparse.Namespace) -> dict[str, Any]:
+    plan = _chosen(bench_chain.QUICK if args.quick else bench_chain.Plan(), args)
     if "discord.js" in plan.systems:
         install_peers()
     found = bench_chain.measure(plan, _say)

@@ -44,6 +44,7 @@ class Plan:
     latency_s: float = 10.0
 
 
+WHAT_TRACES_COST: Final = Plan(rounds=5, guilds=(100,), systems=("flora", "flora untraced"), latency_s=1.0)
 QUICK: Final = Plan(rounds=1, guilds=(1, 100), replies_s=0.5, events=8_000, latency_s=3.0)
 
 

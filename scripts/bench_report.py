@@ -98,6 +98,28 @@ def chain_tables(chain: dict[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
+def trace_table(chain: dict[str, Any]) -> str:
+    """What traces cost: throughput with them and without, and processor time of all of flora per message."""
+    found = chain["medians"]
+    lines = [f"{'guilds':>6}  {'':12} {'traced':>10} {'untraced':>10} {'cost':>8}"]
+    for guilds, traced in found["flora"]["guilds"].items():
+        untraced = found["flora untraced"]["guilds"][guilds]
+        for kind in ("replies", "events"):
+            on, off = traced[kind]["per_s"], untraced[kind]["per_s"]
+            lines.append(f"{guilds:>6}  {kind + '/s':12} {on:10,.0f} {off:10,.0f} {_cost(off, on)}")
+            on, off = _own_us(traced[kind]["cpu_us"]), _own_us(untraced[kind]["cpu_us"])
+            lines.append(f"{guilds:>6}  {kind + ' µs':12} {on:10,.1f} {off:10,.1f} {_cost(on, off)}")
+    return "\n".join(lines)
+
+
+def _own_us(cpu_us: dict[str, float]) -> float:
+    return sum(us for name, us in cpu_us.items() if name != "simulated discord")
+
+
+def _cost(more: float, less: float) -> str:
+    return f"{(more / less - 1) * 100:7.1f} %" if less else ""
+
+
 def _throughput(found: dict[str, Any]) -> str:
     lines = [f"{'guilds':>6}  {'system':12} {'replies/s':>10} {'lost':>7} {'events/s':>10} {'lost':>7}"]
     for guilds, name, figures in _each(found):

@@ -214,7 +214,7 @@ def start_system(name: str, sandbox: Sandbox, discord: Discord, workers: int | N
     """Starts flora or one of the bots.
 
     Args:
-        name: `flora`, `disnake` or `discord.js`.
+        name: `flora`, `flora untraced` (with traces switched off), `disnake` or `discord.js`.
         sandbox: Where it runs.
         discord: What it connects to.
         workers: For flora; None: its default.
@@ -222,6 +222,8 @@ def start_system(name: str, sandbox: Sandbox, discord: Discord, workers: int | N
     match name:
         case "flora":
             return Flora(sandbox, discord, workers)
+        case "flora untraced":
+            return Flora(sandbox, discord, workers, environ={"TRACE_ENABLED": "false"})
         case "disnake":
             return PlainBot(name, [sys.executable, PEERS / "disnake_bot.py"], sandbox, discord)
         case _:
