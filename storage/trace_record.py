@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeGuard
+from typing import Any
 
 import orjson
 
@@ -23,8 +23,6 @@ GUILD_KEY = b'"guild_id":"'
 OK = "ok"
 _MAX_TEXT = 200
 _TRACE_ID, _SPAN_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
-_TEXTS = ("parent", "process", "kind", "guild_id", "event", "why")
-_NUMBERS = ("queued_us", "took_us")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,28 +118,27 @@ def from_line(line: bytes) -> TraceRecord | None:
     return from_dict(found)
 
 
+_KINDS: dict[str, type] = {
+    **dict.fromkeys(("trace", "span", "name", "parent", "process", "kind", "outcome", "guild_id", "event", "why"), str),
+    **dict.fromkeys(("at_us", "queued_us", "took_us"), int),
+    "attrs": dict,
+}
+_NEEDED = frozenset({"trace", "span", "name", "at_us"})
+
+
 def from_dict(found: object) -> TraceRecord | None:
     """As `from_line`, of a line that has been read. Keys that are not known are ignored."""
     if not isinstance(found, dict):
         return None
-    trace, span, name, at_us = found.get("trace"), found.get("span"), found.get("name"), found.get("at_us")
-    outcome, attrs = found.get("outcome", OK), found.get("attrs", {})
-    texts = {key: found[key] for key in _TEXTS if key in found}
-    numbers = {key: found[key] for key in _NUMBERS if key in found}
-    if not (_is_id(trace, _TRACE_ID) and _is_id(span, _SPAN_ID) and isinstance(name, str) and _is_time(at_us)):
+    read = {}
+    for key, value in found.items():
+        kind = _KINDS.get(key)
+        if kind is type(value):  # exactly: True is no number
+            read[key] = value
+        elif kind is not None:
+            return None
+    if not read.keys() >= _NEEDED or min(read["at_us"], read.get("queued_us", 0), read.get("took_us", 0)) < 0:
         return None
-    if not (isinstance(outcome, str) and isinstance(attrs, dict)):
+    if not (_TRACE_ID.fullmatch(read["trace"]) and _SPAN_ID.fullmatch(read["span"])):
         return None
-    if not (all(isinstance(text, str) for text in texts.values()) and all(map(_is_time, numbers.values()))):
-        return None
-    return TraceRecord(
-        trace=trace, span=span, name=name, at_us=at_us, outcome=outcome, attrs=attrs, **texts, **numbers
-    )  # fmt: skip
-
-
-def _is_id(value: object, form: re.Pattern[str]) -> TypeGuard[str]:
-    return isinstance(value, str) and form.fullmatch(value) is not None
-
-
-def _is_time(value: object) -> TypeGuard[int]:
-    return type(value) is int and value >= 0
+    return TraceRecord(**read)

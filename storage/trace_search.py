@@ -65,12 +65,15 @@ class _Search:
         """Looks at the traces that began after a time before which all files were written that have not been read."""
         since_us = (older_than_ns + SLACK_NS) // 1000 if older_than_ns else 0
         wanted, kept = self._cheaply_wanted, {}
-        for trace_id, lines in self.lines.items():
-            if since_us and min(map(_at_us, lines.values())) < since_us:
+        began_us = {trace_id: min(map(_at_us, lines.values())) for trace_id, lines in self.lines.items()}
+        enough = len(self.found) + self.limit  # of those that are looked at now; the others are older than all of them
+        for trace_id in sorted(self.lines, key=began_us.__getitem__, reverse=True):
+            lines = self.lines[trace_id]
+            if began_us[trace_id] < since_us:
                 kept[trace_id] = lines
                 continue
             self.settled.add(trace_id)
-            if wanted(lines):
+            if len(self.found) < enough and wanted(lines):
                 hops = [hop for line in lines.values() if (hop := from_line(line)) is not None]
                 self.found += [trace for trace in put_together(hops) if self.wanted.matches(trace)]
         self.lines = kept

@@ -20,6 +20,7 @@ WAITED, HANDLED = "░", "█"
 PLAIN_WAITED, PLAIN_HANDLED = ".", "#"
 LEAST_BAR_COLUMNS = 16  # with less room there are no bars
 MOST_NAME_COLUMNS = 52
+LISTED_COLUMNS, LEAST_TITLE_COLUMNS = 83, 20  # of a list: all but the title; the title
 MOST_DEPTH = 12  # further ones are not indented more
 GAP_SHARE = 0.1  # of the whole; a longer one gets a line of its own
 LEAST_GAP_US = 2_000
@@ -66,9 +67,10 @@ def list_line(trace: Trace, look: Look, today: str) -> str:
     moment = _moment(trace.starts_us, look)
     day = "" if f"{moment:%Y-%m-%d}" == today else f"{moment:%m-%d} "
     outcome = look.paint(f"{safe(trace.outcome):<12}", outcome_colour(trace.outcome))
+    room = min(max(look.columns - LISTED_COLUMNS, LEAST_TITLE_COLUMNS), MOST_NAME_COLUMNS)
     clock = f"{day}{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
     return (
-        f"{clock}  {trace.guild_id or '-':<19} {_cut(safe(_title(trace)), 36):<36} {outcome} {took(trace.took_us):>8}"
+        f"{clock}  {trace.guild_id or '-':<19} {_cut(safe(_title(trace)), room):<{room}} {outcome} {took(trace.took_us):>8}"
         f" {plural(len(trace.hops), 'hop'):>7}  {short_id(trace.trace_id)}"
     )
 
