@@ -20,7 +20,8 @@ ALSO_CALLED = {"dropped": frozenset({"dropped", "shed", "no_isolate", "undeliver
 
 RANDOM_DIGITS = 8  # of the short form of an id that is all random
 _HALF = 16  # hex digits of the run in the trace id of a guild event; the other half is the event's number
-_MOST_NUMBER_DIGITS = 12  # an event's number has no more; the second half of a random id has, but for one in 65,000
+_NUMBER_BEGINS = "000"  # an event's number is at most the µs since the epoch; of random ids one in 4,000 looks like it
+_RUN_DIGITS, _NUMBER_DIGITS = 4, 6  # of the short form of an event's id; numbers are given one after the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,21 +147,18 @@ def only_for(trace: Trace, guild_id: str) -> Trace | None:
 
 
 def short_id(trace_id: str) -> str:
-    """What people are shown, and may type: `3f29ab-4d2` for the 1234th event of run 3f29ab…, else the first digits."""
-    number = trace_id[_HALF:].lstrip("0")
-    if trace_id[:_HALF].strip("0") and len(number) <= _MOST_NUMBER_DIGITS:
-        return f"{trace_id[:6]}-{number or '0'}"
+    """What people are shown, and may type: `3f29-ba34d2`, of a guild event's id both ends, else the first digits."""
+    if trace_id[_HALF:].startswith(_NUMBER_BEGINS):
+        return f"{trace_id[:_RUN_DIGITS]}-{trace_id[-_NUMBER_DIGITS:]}"
     return trace_id[:RANDOM_DIGITS]
 
 
 def split_id(text: str) -> tuple[str, str] | None:
-    """What an id that somebody typed begins and ends with, or None where it cannot be one: full, a prefix, or a short form."""
+    """What an id that somebody typed begins and ends with, or None where it cannot be one: whole, a prefix, or a short form."""
     first, dash, last = text.strip().lower().partition("-")
-    if not first or set(first + last) - set("0123456789abcdef") or len(first) > 2 * _HALF:
+    if not first or set(first + last) - set("0123456789abcdef") or len(first + last) > 2 * _HALF or (dash and not last):
         return None
-    if not dash:
-        return first, ""
-    return (first, last.rjust(_HALF, "0")) if last and len(first) <= _HALF and len(last) <= _HALF else None
+    return first, last
 
 
 def summary(trace: Trace) -> dict[str, Any]:

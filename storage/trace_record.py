@@ -130,7 +130,7 @@ def from_dict(found: object) -> TraceRecord | None:
     """As `from_line`, of a line that has been read. Keys that are not known are ignored."""
     if not isinstance(found, dict):
         return None
-    read = {}
+    read: dict[str, Any] = {}
     for key, value in found.items():
         kind = _KINDS.get(key)
         if kind is type(value):  # exactly: True is no number

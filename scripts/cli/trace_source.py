@@ -77,7 +77,7 @@ def the_one(source: Source, text: str) -> Trace:
         CliError: there is none, or more than one.
     """
     if split_id(text) is None:
-        raise UsageError(f"{text!r} is no trace id: it has hex digits only, as 3f29ab-4d2 or 4bf92f35")
+        raise UsageError(f"{text!r} is no trace id: it has hex digits only, as 3f29-ba34d2 or 4bf92f35")
     traces = source.candidates(text)
     if not traces:
         raise CliError(f"no trace {text}; `flora trace list` shows which there are (old ones are given up)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from textwrap import wrap
 from typing import Any
 
@@ -22,7 +22,7 @@ LEAST_BAR_COLUMNS = 16  # with less room there are no bars
 MOST_NAME_COLUMNS = 52
 LISTED_COLUMNS, LEAST_TITLE_COLUMNS = 83, 20  # of a list: all but the title; the title
 MOST_DEPTH = 12  # further ones are not indented more
-GAP_SHARE = 0.1  # of the whole; a longer one gets a line of its own
+GAP_SHARE = 0.2  # of the whole; a longer one gets a line of its own
 LEAST_GAP_US = 2_000
 
 RED, YELLOW, GREEN, GREY = "31", "33", "32", "90"
@@ -155,7 +155,7 @@ def _table(trace: Trace, rows: Sequence[_Row], look: Look) -> list[str]:
     for row, name in zip(rows, names, strict=True):
         hop = row.hop
         if row.gap_us > max(LEAST_GAP_US, GAP_SHARE * trace.took_us):
-            text = f"{'':<{process_columns}} {_indent(row)}… {took(row.gap_us)} with nobody"
+            text = f"{'':<{process_columns}} {_indent(row)}… {took(row.gap_us)} on its way"
             lines.append(look.paint(_cut(text, look.columns), GREY))
         waited = took(hop.queued_us) if hop.queued_us else ""
         end = "" if hop.outcome == OK else " " + look.paint(safe(hop.outcome), outcome_colour(hop.outcome))
@@ -228,5 +228,15 @@ def _legend(trace: Trace, rows: Sequence[_Row], look: Look) -> list[str]:
             f"{plural(lost, 'hop')} came from one that is not here: not traced from the beginning, or given up since"
         )
     if failed(trace.decisive) and not trace.why:
-        lines.append(f"for more: flora logs --grep, or the process log with trace_id {trace.trace_id}")
+        lines.append(_where_to_look(trace))
     return [look.paint(line, GREY) for line in lines]
+
+
+def _where_to_look(trace: Trace) -> str:
+    if not trace.guild_id:
+        return f"look for trace_id {trace.trace_id} in the process log"
+    since, until = (
+        f"{datetime.fromtimestamp(at_us // 1_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        for at_us in (trace.starts_us - 1_000_000, trace.starts_us + trace.took_us + 2_000_000)
+    )
+    return f"what was said meanwhile: flora logs --guild {trace.guild_id} --since {since} --until {until}"

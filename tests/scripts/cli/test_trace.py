@@ -80,15 +80,15 @@ async def test_given_a_dead_system_when_its_traces_are_listed_then_filters_choos
         listed(flora, data_dir, "--slower-than", "0.5s", "--since", "1h", "--kind", "event"),
     )
 
-    assert all_of_them == ["5f3a9c-4", "5f3a9c-3", "5f3a9c-2", "5f3a9c-1"]
-    assert failed == ["5f3a9c-2"]
-    assert slow == ["5f3a9c-3"]
+    assert all_of_them == ["5f3a-000004", "5f3a-000003", "5f3a-000002", "5f3a-000001"]
+    assert failed == ["5f3a-000002"]
+    assert slow == ["5f3a-000003"]
 
 
 async def test_given_a_short_id_when_shown_then_what_happened_is_there(flora: Any, data_dir: Path) -> None:
     shown, as_json = await asyncio.gather(
-        flora.run("trace", "show", "5f3a9c-2", "--data-dir", str(data_dir)),
-        flora.run("trace", "show", "5f3a9c-2", "--data-dir", str(data_dir), "--json"),
+        flora.run("trace", "show", "5f3a-000002", "--data-dir", str(data_dir)),
+        flora.run("trace", "show", "5f3a-000002", "--data-dir", str(data_dir), "--json"),
     )
 
     assert shown.code == 0
@@ -100,8 +100,8 @@ async def test_given_a_short_id_when_shown_then_what_happened_is_there(flora: An
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("show", "5f3a9c"), 1, "may be any of 4 traces"),
-        (("show", "5f3a9c-77"), 1, "no trace 5f3a9c-77"),
+        (("show", "5f3a"), 1, "may be any of 4 traces"),
+        (("show", "5f3a-000077"), 1, "no trace 5f3a-000077"),
         (("show", "../etc"), 2, "is no trace id"),
         (("list", "--guild", "x"), 2, "is no guild id"),
         (("export", "--outcome", "shed"), 1, "nothing to export"),
@@ -135,7 +135,7 @@ async def test_given_no_traces_or_a_folder_that_is_none_then_it_says_so(flora: A
 async def test_given_an_export_then_the_file_is_there(flora: Any, data_dir: Path, tmp_path: Path) -> None:
     chrome, otlp, nowhere = await asyncio.gather(
         flora.run("trace", "export", "--data-dir", str(data_dir), "--out", str(tmp_path / "c.json")),
-        flora.run("trace", "export", "5f3a9c-1", "--data-dir", str(data_dir), "--format", "otlp"),
+        flora.run("trace", "export", "5f3a-000001", "--data-dir", str(data_dir), "--format", "otlp"),
         flora.run("trace", "export", "--data-dir", str(data_dir), "--out", str(tmp_path / "no" / "c.json")),
     )
 
@@ -154,7 +154,7 @@ async def test_given_somebody_follows_when_an_event_is_handled_then_it_is_shown(
     process.terminate()
     await process.wait()
 
-    assert (shown["id"], shown["outcome"]) == ("5f3a9c-7", "shed")
+    assert (shown["id"], shown["outcome"]) == ("5f3a-000007", "shed")
 
 
 async def test_given_the_api_when_asked_remotely_then_the_same_is_shown(flora: Any, api: Any, data_dir: Path) -> None:
@@ -163,10 +163,12 @@ async def test_given_the_api_when_asked_remotely_then_the_same_is_shown(flora: A
     mine, refused, shown = await asyncio.gather(
         flora.run("trace", "list", "--remote", "--guild", GUILD, *url),
         flora.run("trace", "list", "--remote", *url),
-        flora.run("trace", "show", "5f3a9c-4", "--remote", *url, FLORA_OPERATOR_SECRET="operator-secret-for-tests"),
+        flora.run("trace", "show", "5f3a-000004", "--remote", *url, FLORA_OPERATOR_SECRET="operator-secret-for-tests"),
     )
 
-    assert [line.split()[-1] for line in mine.out.splitlines()] == ["5f3a9c-3", "5f3a9c-2", "5f3a9c-1"], mine.err
+    assert [line.split()[-1] for line in mine.out.splitlines()] == ["5f3a-000003", "5f3a-000002", "5f3a-000001"], (
+        mine.err
+    )
     assert (refused.code, "guild_id" in refused.err) == (1, True)
     assert "guildCreate of guild 2000" in shown.out
 

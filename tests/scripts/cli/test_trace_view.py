@@ -60,7 +60,7 @@ process  hop                                     0            40 ms     waited  
 gateway  gateway.receive messageCreate           █                               200 µs
            seq 1234
 router     router.dispatch                       █                      500 µs   100 µs
-             … 8.9 ms with nobody
+             … 8.9 ms on its way
 worker 0     isolate.run                             ░█████████████     2.0 ms    28 ms threw
 gateway        rest POST /channels/{id}/messages      ░█████████        1.0 ms    20 ms DISCORD_ERROR
                  Missing Access
@@ -101,7 +101,7 @@ def test_given_colours_then_what_failed_is_red_and_what_was_not_let_through_yell
 def test_given_a_trace_in_a_list_then_one_line_says_when_whose_what_how_and_how_long() -> None:
     line = list_line(THREW, Look(zone=UTC), "2026-09-21")
 
-    assert line.split() == ["14:13:20.000", GUILD, "messageCreate", "threw", "40", "ms", "4", "hops", "5f3a9c-4d2"]
+    assert line.split() == ["14:13:20.000", GUILD, "messageCreate", "threw", "40", "ms", "4", "hops", "5f3a-0004d2"]
     assert list_line(THREW, Look(zone=UTC), "2026-09-22").startswith("09-21 14:13:20.000")
 
 
@@ -109,6 +109,16 @@ def test_given_a_hop_whose_cause_nobody_wrote_down_then_it_says_so() -> None:
     lines = waterfall(a_trace(a_hop(3, 2, outcome="timed_out")), Look(zone=UTC))
 
     assert any(line.startswith("1 hop came from one that is not here") for line in lines)
+
+
+def test_given_a_failure_without_a_reason_then_it_says_where_to_look_for_one() -> None:
+    guilds = waterfall(a_trace(a_hop(1, outcome="threw")), Look(zone=UTC))
+    nobodys = waterfall(a_trace(a_hop(1, outcome="REFUSED", guild_id="")), Look(zone=UTC))
+
+    assert guilds[-1] == (
+        f"what was said meanwhile: flora logs --guild {GUILD} --since 2026-09-21T14:13:19Z --until 2026-09-21T14:13:22Z"
+    )
+    assert nobodys[-1] == f"look for trace_id {EVENT} in the process log"
 
 
 def test_given_hops_that_cause_each_other_in_a_circle_then_all_are_shown() -> None:
