@@ -271,6 +271,12 @@ class RunningFlora:
         found: dict[str, float] = _request("GET", f"{self.url}/api/metrics/json", None, headers)
         return found
 
+    def guild_status(self) -> dict[str, JsonObject]:
+        """GET /api/guilds/status, by guild."""
+        headers = {"Authorization": f"Bearer {OPERATOR_SECRET}"}
+        found = _request("GET", f"{self.url}/api/guilds/status", None, headers)
+        return {facts["guild_id"]: facts for facts in found}
+
     def unlimited(self) -> None:
         """Turns Discord's rate limits off, for tests that send much."""
         self.sim("POST", "/sim/settings", {"rate_limits": False})
