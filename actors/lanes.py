@@ -269,6 +269,20 @@ class Lanes:
         self._backlog[lane.worker] = self.backlog_of(lane.worker) - count
         return count
 
+    def give_up(self, guild_id: GuildId) -> list[Row]:
+        """Holds a lane; what its worker has not done counts as failed, and is never run again. Gives what that is."""
+        lane = self._lanes[guild_id]
+        lane.held = True
+        failed = list(lane.unfinished.values())
+        before = min(lane.backlog, GUILD_SHARE)
+        lane.unfinished.clear()
+        self._backlog[lane.worker] = self.backlog_of(lane.worker) - len(failed)
+        self._pressure[lane.worker] = self.pressure_on(lane.worker) - before + min(lane.backlog, GUILD_SHARE)
+        if lane.backlog < DROP_THRESHOLD:
+            self._flooded.discard(guild_id)
+        self.tally.died += len(failed)
+        return failed
+
     def move(self, guild_id: GuildId, worker: WorkerId) -> None:
         """Lets a held or gated lane lead to another worker from now on.
 

@@ -2,7 +2,8 @@
 
 Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds,
 `router_places.py` what decides where they run, `router_moves.py` what moves them, `router_balance.py` what keeps the load even,
-`router_requests.py` what takes requests to guilds, `router_views.py` what describes them.
+`router_pool.py` what empties and fills workers when the pool changes, `router_requests.py` what takes requests to guilds,
+`router_views.py` what describes them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from flora.actors.router_metrics import RouterMetrics
 from flora.actors.router_migrate import Migrations
 from flora.actors.router_moves import Moves
 from flora.actors.router_places import Places
+from flora.actors.router_pool import PoolKeeper
 from flora.actors.router_recovery import RouterRecovery
 from flora.actors.router_requests import GuildRequests
 from flora.actors.router_secrets import SecretPasser
@@ -55,6 +57,7 @@ from flora.messages.placement import (
     PlaceGuild,
     ReadPlacements,
 )
+from flora.messages.pool import DescribePool
 from flora.messages.secrets import GiveSecrets
 from flora.messages.trace import current_trace, working_on
 
@@ -67,10 +70,11 @@ class Router(FloraActor):
     """Sends each guild event to the worker that owns the guild.
 
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
-               MigrateGuild, DescribeMoves, PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, KvCall, ListCronJobs,
-               RunCronJob (front-end)
+               MigrateGuild, DescribeMoves, PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, DescribePool, KvCall,
+               ListCronJobs, RunCronJob (front-end)
     Sends      DispatchFrame, LoadIsolate, UnloadIsolate, MoveOut, ThawGuild, DropFrozen, KvCall, ReleaseKv (workers),
-               GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker (runtime)
+               GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker,
+               OperationEnded (runtime)
     State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
     Supervises nothing.
     Fails      worker gone → what it had started fails once, the rest is sent again in order after the reload;
@@ -84,6 +88,7 @@ class Router(FloraActor):
         self._places: Places
         self._wedges: Wedges
         self._balance: Balance
+        self._pool: PoolKeeper
         self._views: Views
         self._moves: Moves
         self._migrations: Migrations
@@ -108,7 +113,11 @@ class Router(FloraActor):
         self._wedges = Wedges(self, self._state, self._places)
         self._balance = Balance(self, self._state, self._places)
         self._places.choose = self._balance.choose
-        self._views = Views(self, self._state, self._places, self._balance)
+        self._pool = PoolKeeper(
+            *(self, self._state, self._places, self._loads, self._wedges, self._balance),
+            knows_guilds=lambda: self._recovering is None,
+        )
+        self._views = Views(self, self._state, self._places, self._balance, self._pool)
         self._balance.dedicate = self._views.pins.dedicate
         self._balance.busy += [lambda: self._recovering is not None, lambda: self._is_draining]
         self._metrics = RouterMetrics(self, self._state, self._places, self._views, self._waits, self._balance)
@@ -120,6 +129,7 @@ class Router(FloraActor):
         self._claims = Claims(self, self._state, self._loads)
         self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
+        self._pool.take(msg.peers.pool)
         self._ask_for_placements(msg.peers)
         if msg.peers.workers:
             for end in self._state.workers.values():
@@ -141,6 +151,7 @@ class Router(FloraActor):
 
     def on_peers(self, peers: Peers) -> None:
         self._meet_workers(peers)
+        self._pool.take(peers.pool)
         self._gateway.meet(peers.gateway)
         if self.peers.deployer is not None and peers.deployer != self.peers.deployer:
             self.give_up_on(self.peers.deployer, Unavailable("the deployer died meanwhile"))
@@ -195,6 +206,7 @@ class Router(FloraActor):
         if self._event_hops is not None:
             self._event_hops.worker_died(worker, salvages, verdict.told)
         self.give_up_on(address, WorkerGone("the worker died meanwhile"))
+        self._pool.worker_died()
 
     # Events
 
@@ -380,6 +392,10 @@ class Router(FloraActor):
     def receiveMsg_DescribeWorkers(self, msg: DescribeWorkers, sender: Address) -> None:
         """All workers."""
         self._views.describe_workers(msg, msg.reply_to or sender)
+
+    def receiveMsg_DescribePool(self, msg: DescribePool, sender: Address) -> None:
+        """How the last change of the pool stands."""
+        self._pool.describe(msg, msg.reply_to or sender)
 
     # Metrics
 

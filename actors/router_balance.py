@@ -70,7 +70,7 @@ class Balance:
     def __init__(
         self, shell: FloraActor, state: RouterState, places: Places, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self.members: Callable[[], Iterable[WorkerId]] = lambda: map(WorkerId, range(state.routes.workers))
+        self.members: Callable[[], Iterable[WorkerId]] = lambda: state.routes.open
         self.busy: list[Callable[[], bool]] = []
         self.dedicate: Dedicate | None = None
         self._shell = shell

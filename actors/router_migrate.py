@@ -60,7 +60,10 @@ class Migrations:
             raise Conflict("the guild has a worker of its own; place it among the shared ones first", guild_id=guild_id)
         if target is None:
             return self._choose(guild_id, lane.worker)
-        return WorkerId(target % self._state.routes.workers)
+        takers = self._state.routes.open
+        if target in self._state.workers and target not in takers:
+            raise Conflict(f"worker {target} is to have no guilds; `flora workers` says why", guild_id=guild_id)
+        return WorkerId(target) if target in takers else takers[target % len(takers)]
 
     def _choose(self, guild_id: GuildId, source: WorkerId) -> WorkerId:
         """The worker of the pool that has most to spare; the one it is in if there is no other."""

@@ -15,14 +15,14 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+from flora.actors.audit_sender import AuditSender
 from flora.actors.base import FloraActor
 from flora.actors.placement import Home, Homes, Judge, Stage, Verdict, is_dedicated
 from flora.actors.router_loads import Loads
 from flora.actors.router_moves import Moves
 from flora.actors.router_state import RouterState, WorkerEnd
-from flora.actors.routing import default_worker
 from flora.messages.base import Failed, Ok
-from flora.messages.deployment import LoadGuild
+from flora.messages.deployment import DeployActor, LoadGuild
 from flora.messages.dispatch import Outcome, WorkerExited
 from flora.messages.errors import WorkerGone
 from flora.messages.ids import GuildId, ReqId, WorkerId
@@ -34,6 +34,7 @@ START_LIMIT_S = 45.0  # Runtime's own limit is shorter, and its answer says more
 RETURN_AGAIN_S = 30.0
 ORPHAN_LIMIT_S = 60.0  # a dedicated worker that no guild claims after a router's restart is of no use
 CONFIGURED = "runtime.placement"
+SYSTEM = DeployActor(kind="system")
 
 
 class Places:
@@ -45,10 +46,11 @@ class Places:
         self._loads = loads
         self.homes = Homes()
         self.moves = Moves(shell, state, self)
-        self.choose: Callable[[GuildId], WorkerId] = lambda guild_id: default_worker(guild_id, state.routes.workers)
+        self.choose: Callable[[GuildId], WorkerId] = state.routes.default
         self.failed: dict[GuildId, tuple[str, float]] = {}  # guilds of the pool: why, since when (epoch)
         self.deaths: dict[WorkerId, int] = {}
         self.total_deaths = 0
+        self.audit = AuditSender(shell)
         self._judge = Judge()
         self._rng = random.Random()
         self._remembered: dict[GuildId, tuple[Placement, str, float]] = {}
@@ -257,6 +259,7 @@ class Places:
             f"{reason}; the script now runs in quarantine, in a process of its own, until a new deployment stays healthy",
         )
         self.note(guild_id, Placement.QUARANTINED, reason)
+        self._record("guild.quarantine", guild_id, home.worker, why=reason)
         self._settle(home)
         if not self._has_served(guild_id) and self._loads.is_first_deploy(guild_id):
             self._fail(home, "its script ended the worker while it loaded")
@@ -416,13 +419,21 @@ class Places:
     def to_pool(self, home: Home, then: Callable[[str | None], None]) -> None:
         """Moves a serving guild from its own worker into the pool, and ends that worker."""
 
+        target = self.choose(home.guild_id)
+
         def moved(why: str | None) -> None:
             if why is None and self.homes.get(home.guild_id) is home:
                 self.homes.remove(home.guild_id)
                 self._stop_worker(home)
+                if home.placement is Placement.QUARANTINED:
+                    self._record("guild.unquarantine", home.guild_id, target, source=home.worker)
             then(why)
 
-        self.moves.start(home.guild_id, self.choose(home.guild_id), moved)
+        self.moves.start(home.guild_id, target, moved)
+
+    def _record(self, action: str, guild_id: GuildId, target: WorkerId, **details: object) -> None:
+        """A line in the audit log: nobody asked for it but flora itself."""
+        self.audit.record(guild_id, SYSTEM, action, f"worker {target}", details)
 
     def tell(self, guild_id: GuildId, level: str, text: str) -> None:
         """A line for the guild's author."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from flora.actors.base import FloraActor
 from flora.actors.placement import Home, Stage, is_dedicated
@@ -30,14 +30,24 @@ from flora.messages.placement import (
 USAGE_LIMIT_S = 1.0  # a worker that does not say so soon is described without
 
 
+class PoolStates(Protocol):
+    """What views ask of whoever keeps the pool, see router_pool.py."""
+
+    def worker_state(self, worker: WorkerId) -> dict[str, Any]:
+        """{"pool_state", "age_s"} of a worker."""
+
+
 class Views:
     """Answers DescribeGuild, DescribeGuilds, DescribeWorkers and PlaceGuild. `shell` is the router."""
 
-    def __init__(self, shell: FloraActor, state: RouterState, places: Places, balance: Balance) -> None:
+    def __init__(
+        self, shell: FloraActor, state: RouterState, places: Places, balance: Balance, pool: PoolStates
+    ) -> None:
         self._shell = shell
         self._state = state
         self._places = places
         self._balance = balance
+        self._pool = pool
         self.pins = Pins(shell, state, places)
 
     # One guild
@@ -145,6 +155,7 @@ class Views:
                 "guilds": len(self._state.lanes.of_worker(worker)),
                 "unfinished": self._state.lanes.backlog_of(worker),
                 "restarts": self._places.deaths.get(worker, 0),
+                **self._pool.worker_state(worker),
                 "rss_bytes": found.get(worker, {}).get("rss_bytes"),
                 "cpu_us": found.get(worker, {}).get("cpu_us"),
                 **self._balance.facts_of(worker),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from siphash24 import siphash13
 
@@ -36,7 +36,7 @@ class GuildRoutes:
     """guild → worker, for guilds that were deployed. Memory only; rebuilt when workers or deployments are loaded."""
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
+        self.open: tuple[WorkerId, ...] = tuple(WorkerId(number) for number in range(workers))
         self._routes: dict[GuildId, WorkerId] = {}
 
     def __contains__(self, guild_id: GuildId) -> bool:
@@ -45,10 +45,18 @@ class GuildRoutes:
     def __len__(self) -> int:
         return len(self._routes)
 
+    def open_to(self, workers: Iterable[WorkerId]) -> None:
+        """Which workers take guilds from now on; routes that there are stay. None of them: as before."""
+        self.open = tuple(sorted(workers)) or self.open
+
+    def default(self, guild_id: GuildId) -> WorkerId:
+        """Its default worker among those that take guilds."""
+        return self.open[default_worker(guild_id, len(self.open))]
+
     def lookup(self, guild_id: GuildId) -> WorkerId:
         """The guild's route if it has one, else its default worker."""
         found = self._routes.get(guild_id)
-        return default_worker(guild_id, self.workers) if found is None else found
+        return self.default(guild_id) if found is None else found
 
     def claim(self, guild_id: GuildId, choose: Callable[[GuildId], WorkerId] | None = None) -> tuple[WorkerId, bool]:
         """The worker for a deploy, and whether this call made the route (it must then be undone if the deploy fails).
@@ -59,7 +67,7 @@ class GuildRoutes:
         found = self._routes.get(guild_id)
         if found is not None:
             return found, False
-        worker = default_worker(guild_id, self.workers) if choose is None else choose(guild_id)
+        worker = self.default(guild_id) if choose is None else choose(guild_id)
         self._routes[guild_id] = worker
         return worker, True
 

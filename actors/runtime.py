@@ -17,11 +17,12 @@ from flora.actors.deployer import Deployer
 from flora.actors.gateway import Gateway
 from flora.actors.http_frontend import HttpFrontend
 from flora.actors.log_book import LogBook
+from flora.actors.pool_supervisor import WORKER_RESTARTS, PoolSupervisor
 from flora.actors.preparer import Preparer
 from flora.actors.router import Router
 from flora.actors.shutdown import Shutdown, phases
 from flora.actors.supervision import RestartPolicy, Restarts
-from flora.actors.supervisor import START_LIMIT_S, Child, Supervisor
+from flora.actors.supervisor import START_LIMIT_S, Child
 from flora.actors.worker import Worker
 from flora.messages.base import Address, Failed, Message, Ok
 from flora.messages.deployment import BringUpGuilds, RestoreDeployments, RestoreProgress
@@ -45,17 +46,17 @@ BRING_UP_LIMIT_S = 20.0
 RESTORE_TRIES = 3  # the deployer may die meanwhile
 RESTORE_AGAIN_S = 1.0
 PROGRESS_LINE_EVERY_S = 2.0  # for a person; a restore that is over before says only how it ended
-WORKER_RESTARTS = RestartPolicy(max_restarts=10_000)  # guests can end a worker; that must never end the system
 Step = Callable[[Callable[[], None]], None]
 
 
-class Runtime(Supervisor):
+class Runtime(PoolSupervisor):
     """Boots, supervises and ends every other actor.
 
     Receives   Start, Drain (launcher), GatewayReady, FatalError (children), DescribeSystem (front-end),
-               StartWorker, StopWorker, ReplaceWorker (router)
+               ScaleWorkers, DrainWorker, UndrainWorker, RecycleWorker (front-end), StartWorker, StopWorker, ReplaceWorker,
+               OperationEnded (router)
     Sends      Start, PeersChanged, Drain (children), RestoreDeployments (deployer), BootProgress, FatalError (launcher)
-    State      its children and their recent deaths
+    State      its children and their recent deaths; which shared workers there are to be (pool_supervisor.py)
     Supervises all of them, each under a RestartPolicy; one that flaps ends the system with a clear error. A worker for one guild is
                started when the router says so, and never ends the system.
     Fails      while booting: the launcher gets `Failed` with the reason. Has no threads, because it forks.
@@ -81,6 +82,7 @@ class Runtime(Supervisor):
         self._boot_request = msg
         self.peers = replace(msg.peers, runtime=self.myAddress)
         workers = range(msg.settings.runtime.max_workers)
+        self._set_out_with(len(workers))
         steps: list[tuple[str, Step]] = [
             ("http", self._open_http),  # first: whoever asks hears that flora lives, and how far it is
             ("database", self._prepare("database")),
@@ -117,6 +119,7 @@ class Runtime(Supervisor):
 
     def _booted(self) -> None:
         self._ready = True
+        self._take_orders()
         self._enter("ready")
         facts = {name: child.facts for name, child in self._children.items()}
         self._to_launcher(Ok(req_id=self._boot_request.req_id, value=facts))
@@ -239,6 +242,7 @@ class Runtime(Supervisor):
             self._progress(f"restoring deployments: {msg.restored + msg.failed} of {msg.total}")
 
     def on_child_started(self, child: Child) -> None:
+        super().on_child_started(child)
         if child.actor_class is Gateway and self._gateway_open:
             self.send(child.address, OpenGateway())
         if child.actor_class is HttpFrontend:  # "any free port" means the same one after a restart

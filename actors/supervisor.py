@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from thespian.actors import ActorExitRequest
@@ -32,7 +33,7 @@ from flora.messages.lifecycle import (
 from flora.messages.metrics import Labels
 from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
 from flora.messages.series import counted
-from flora.messages.trace import current_trace, new_span_id, new_trace_id, working_on
+from flora.messages.trace import new_span_id, new_trace_id, working_on
 from flora.storage.trace_record import TraceRecord
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Supervisor(FloraActor):
         self._rng = random.Random()
         self._deaths: Counter[Labels] = Counter()  # (actor, how it ended)
         self._untold: list[WorkerExited] = []  # deaths of workers while there was no router
+        self._leaving: list[tuple[Address, str]] = []  # with flight recorder: shared workers that were told to end
 
     # Hooks
 
@@ -80,6 +82,10 @@ class Supervisor(FloraActor):
 
     def on_child_announced(self, child: Child) -> None:
         """It serves, and everybody has been told."""
+
+    def is_wanted(self, child: Child) -> bool:
+        """Whether a child that died is to be started again."""
+        return True
 
     def _fatal(self, text: str) -> None:
         """Going on makes no sense."""
@@ -91,7 +97,7 @@ class Supervisor(FloraActor):
     # Children
 
     def _start_child(self, child: Child, then: Callable[[], None], failed: Callable[[FloraError], None]) -> None:
-        child.state, began_us = "starting", now_us()
+        child.state = "starting"
         child.address = self.createActor(child.actor_class)
         start = Start(
             req_id=ReqId(""),
@@ -111,7 +117,6 @@ class Supervisor(FloraActor):
                 failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
                 return
             child.state, child.facts = "running", reply.value
-            self._trace_start(child, began_us)
             self.on_child_started(child)
             self._announce(child)
             self.on_child_announced(child)
@@ -147,6 +152,10 @@ class Supervisor(FloraActor):
 
     def on_child_exited(self, address: Address) -> None:
         child = next((c for c in self._children.values() if c.address == address), None)
+        for gone in [entry for entry in self._leaving if entry[0] == address]:
+            self._leaving.remove(gone)
+            if gone[1]:  # it was empty: nobody will ask what it did
+                Path(gone[1]).unlink(missing_ok=True)
         if child is None or self._draining:
             if child is not None:
                 child.state = "stopped"
@@ -158,23 +167,6 @@ class Supervisor(FloraActor):
         with working_on(trace):  # whatever is done about it belongs together
             self._child_died(child, address)
         self._trace_death(child, trace, at_us)
-
-    def _trace_start(self, child: Child, began_us: int) -> None:
-        trace = current_trace.get()
-        if trace is not None:  # else it is the boot, or somebody wanted one more
-            self._keep_record(
-                TraceRecord(
-                    trace=trace.trace_id,
-                    span=new_span_id(),
-                    parent=trace.span_id,
-                    process=child.name,
-                    name="process.start",
-                    kind="message",
-                    at_us=began_us,
-                    took_us=max(0, now_us() - began_us),
-                    guild_id=child.dedicated_to or "",
-                )
-            )
 
     def _trace_death(self, child: Child, trace: TraceContext, at_us: int) -> None:
         self._keep_record(
@@ -205,8 +197,12 @@ class Supervisor(FloraActor):
         self.give_up_on(address, Unavailable(f"{child.name} died"))
         if child.worker_id is not None:
             self._tell_router_of_end(child, address, end)
+        if not self.is_wanted(child):
+            self._children.pop(child.name, None)
         self._announce_to_all()
-        if child.dedicated_to is None:
+        if not self.is_wanted(child):
+            log.info("%s is not started again: it was to go", child.name, extra={"action": "worker_stopped"})
+        elif child.dedicated_to is None:
             self._restart_later(child)
         else:
             child.state = "waiting"
@@ -227,6 +223,8 @@ class Supervisor(FloraActor):
         self.tell(self.peers.router, message)
 
     def _restart_later(self, child: Child) -> None:
+        if self._children.get(child.name) is not child:
+            return  # stopped meanwhile
         delay_s = child.restarts.died(time.monotonic(), self._rng)
         if delay_s is None:
             child.state = "failed"
@@ -241,7 +239,7 @@ class Supervisor(FloraActor):
             self._restart(child)
 
     def _restart(self, child: Child) -> None:
-        if not self._draining:
+        if not self._draining and self._children.get(child.name) is child:
             log.warning("restarting %s", child.name, extra={"restarts": child.restarts.total})
             self._start_child(child, lambda: None, lambda error: self._restart_failed(child, error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 from thespian.actors import ActorSystem
@@ -85,7 +86,8 @@ class Worker(FloraActor):
 
     def on_start(self, msg: Start) -> object:
         assert msg.worker_id is not None
-        pin_worker(msg.worker_id, msg.settings.runtime)
+        pool_size = len(msg.peers.pool.members) or msg.settings.runtime.max_workers
+        pin_worker(msg.worker_id, replace(msg.settings.runtime, max_workers=pool_size))
         self._reports = RouterReports(self.incarnation, self.after)
         self._event_hops = EventHops(self.tracer, self._reports.traced) if self.tracer.enabled else None
         self._reports.hops = self._event_hops
@@ -131,7 +133,7 @@ class Worker(FloraActor):
             heard=lambda: self._reports.book.highest(DEFAULT_RUNTIME),
         )
         runtime = msg.settings.runtime
-        memory = MemoryGuard(runtime.max_worker_memory_mb, runtime.max_workers)
+        memory = MemoryGuard(runtime.max_worker_memory_mb, pool_size)
         self._watch = Watch(self.after, self._isolates, self._host, memory, self.counters)
         self.after(TICK_S, self._tick)
         self._isolates.build(DEFAULT_RUNTIME, None, None)
@@ -142,6 +144,8 @@ class Worker(FloraActor):
 
     def on_peers(self, peers: Peers) -> None:
         self._cron.on_peers(peers, self.peers)
+        if peers.pool.members and len(peers.pool.members) != len(self.peers.pool.members):
+            self._watch.share_memory_with(len(peers.pool.members))
         if peers.router != self.peers.router and peers.router is not None:
             self._reports.forget_router()
             self._isolates.give_up_loads()

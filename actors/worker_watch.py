@@ -50,6 +50,10 @@ class Watch:
             self.look_at_memory(time.monotonic())
         self.keep_sweeping()
 
+    def share_memory_with(self, workers: int) -> None:
+        """So many shared workers there are from now on."""
+        self._memory.share_with(workers)
+
     def wake_later(self, key: int, delay_s: float) -> None:
         """A timer of an isolate's script is due then."""
         self._after(delay_s, lambda: self._wake(key))

@@ -3,7 +3,8 @@
 RecordAudit → Ok.   Sent by `flora.actors.audit_trail`, which sends it again until it is answered; a line's id makes that harmless.
 ReadAudit → Ok: one page, for GET /api/audit.
 
-Actions are `<what>.<verb>`: deploy.create, deploy.fail, deploy.rollback, deploy.undeploy, guild.place, secret.*, kv.*, token.*.
+Actions are `<what>.<verb>`: deploy.create, deploy.fail, deploy.rollback, deploy.undeploy, guild.place, guild.migrate,
+guild.quarantine, guild.unquarantine, workers.scale, workers.drain, workers.undrain, workers.recycle, secret.*, kv.*, token.*.
 Neither target nor details ever hold the value of a secret, a token, or the contents of a key.
 """
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flora.messages.base import Address, Message, Request
 from flora.messages.ids import GuildId
+from flora.messages.pool import Pool
 from flora.messages.settings import Settings
 
 
@@ -22,6 +23,7 @@ class Peers:
     log_book: Address | None = None
     cron: Address | None = None
     workers: tuple[tuple[int, Address], ...] = ()
+    pool: Pool = field(default_factory=Pool)  # which shared workers there are to be
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

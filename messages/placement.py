@@ -46,7 +46,10 @@ class StartWorker(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopWorker(Request):
-    """End a dedicated worker that has no guild any more. Unknown id: Ok."""
+    """End a dedicated worker that has no guild any more, or an empty shared one that is no member of the pool. Unknown id: Ok.
+
+    Failed: CONFLICT (a shared one that is to stay).
+    """
 
     worker_id: int
 
@@ -84,7 +87,8 @@ class DescribeGuilds(Request):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribeWorkers(Request):
     """Ok.value: [{"worker", "dedicated", "up", "guilds": int, "unfinished", "restarts", "rss_bytes", "cpu_us": total,
-    "cpu_percent": of one core, smoothed, None: not known yet, "accepts": guilds may come to it}, …] by id.
+    "cpu_percent": of one core, smoothed, None: not known yet, "accepts": guilds may come to it, "age_s": of a shared one,
+    "pool_state": "active" | "draining" | "drained" | "leaving" | "recycling"}, …] by id.
     """
 
 

@@ -54,6 +54,8 @@ class RuntimeSettings:
     rebalance_max_moves: int = 8  # at once
     hot_guild_percent: int = 40  # of a core, for five minutes: it should have a worker of its own; 0: never
     dedicate_hot_guilds: bool = False  # and gets one by itself
+    worker_max_age_s: float = 0  # an older worker is recycled; 0: never for its age
+    worker_recycle_mb: int = 0  # resident; a larger one is recycled; 0: never for its memory
     pin_workers: bool = True  # where there are more cores than workers
     show_internal_stack_frames: bool = False
 

@@ -138,6 +138,8 @@ KEYS: tuple[Key, ...] = (
     _runtime("rebalance_max_moves", values.whole(least=1)),
     _runtime("hot_guild_percent", values.whole()),
     _runtime("dedicate_hot_guilds", values.boolean),
+    _runtime("worker_max_age_s", values.seconds),
+    _runtime("worker_recycle_mb", values.whole()),
     _runtime("pin_workers", values.boolean),
     _runtime("show_internal_stack_frames", values.boolean),
     _fetch("enabled", values.boolean),

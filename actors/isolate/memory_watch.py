@@ -203,8 +203,13 @@ class MemoryGuard:
     """The watch of this process."""
 
     def __init__(self, configured_mb: int, workers: int) -> None:
+        self._configured_mb = configured_mb
         self.watch = MemoryWatch(worker_limit_bytes(configured_mb, machine_bytes(), workers))
         self._gave_back_at_s = 0.0
+
+    def share_with(self, workers: int) -> None:
+        """So many workers share the machine from now on."""
+        self.watch.limit_bytes = worker_limit_bytes(self._configured_mb, machine_bytes(), workers)
 
     def look(self, now_s: float, uses: Sequence[Use]) -> EndIsolate | GiveUp | None:
         """As `MemoryWatch.look`, with what the kernel says now."""

@@ -11,12 +11,14 @@ from flora.http.render import json_response
 from flora.http.routing import Access, Route, guild_id_of
 from flora.messages.deployment import DeployActor
 from flora.messages.ids import ReqId
+from flora.messages.migration import MigrateGuild
 from flora.messages.placement import DescribeGuild, DescribeGuilds, PlaceGuild, Placement
 
 PLACE_LIMIT_S = 90.0
 """A dedicated worker is started and the script loaded there, by limits of their own that are shorter."""
 
 OPERATOR = DeployActor(kind="operator")
+MAX_WORKER = 1_000_000
 MAX_JSON_NUMBER = 2**63 - 1
 """Discord's permissions have 53 bits so far; what it sends must not fail here."""
 
@@ -62,9 +64,24 @@ async def place_guild(request: web.Request) -> web.Response:
     return json_response(status)
 
 
+async def migrate_guild(request: web.Request) -> web.Response:
+    """Moves a guild to another shared worker, `{"to"?: n}`; answers when it serves there. Shape: `MigrateGuild`."""
+    guild_id = guild_id_of(request)
+    target = (await read_json_object(request)).get("to") if request.can_read_body else None
+    if target is not None and (type(target) is not int or not 0 <= target <= MAX_WORKER):
+        raise UnprocessableBody("`to` must be the number of a worker", field="to")
+    message = MigrateGuild(req_id=ReqId(""), trace=request[TRACE], guild_id=guild_id, target=target)
+    deps = request.app[DEPS]
+    moved = await deps.peers.ask("router", message, PLACE_LIMIT_S)
+    facts = {name: moved[name] for name in ("source", "target") if name in moved}
+    deps.audit.record(guild_id, OPERATOR, "guild.migrate", str(moved.get("target", target)), facts)
+    return json_response(moved)
+
+
 ROUTES = (
     Route(method="GET", path="/guilds", handler=own_guilds, access=Access.USER),
     Route(method="GET", path="/guilds/status", handler=all_statuses, access=Access.OPERATOR),
     Route(method="GET", path="/guilds/{guild_id}/status", handler=guild_status, access=Access.GUILD_ADMIN_OR_OPERATOR),
+    Route(method="POST", path="/guilds/{guild_id}/migrate", handler=migrate_guild, access=Access.OPERATOR, timed=False),
     Route(method="PUT", path="/guilds/{guild_id}/placement", handler=place_guild, access=Access.OPERATOR, timed=False),
 )

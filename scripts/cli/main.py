@@ -8,6 +8,7 @@
     kv_exports     half of `flora kv`              api_calls     what commands that call the API share
     trace_source   traces from files or the API    trace_view     lines and waterfalls   trace_chrome   for Perfetto
     trace_following  which traces are at rest
+    pool_operations  half of `flora workers`
     ignore         .gitignore and .ignore          event_stream  server-sent events
     errors         what ends a command with a sentence instead of a stack trace
 
@@ -34,6 +35,7 @@ from flora.scripts.cli import (
     login,
     logout,
     logs,
+    migrate,
     place,
     revisions,
     status,
@@ -65,6 +67,7 @@ COMMANDS = (
     top,
     trace,
     place,
+    migrate,
     guild_secrets,
     audit,
     health,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flora.scripts.cli.output import safe, size
+from flora.scripts.cli.workers import state_of
 
 Facts = Mapping[str, Any]
 MOST_WORKERS = 12  # on one screen; the busiest
@@ -107,7 +108,7 @@ def _head(before: Sample | None, now: Sample, seconds: float) -> list[str]:
 def _workers(before: Sample | None, now: Sample, seconds: float, *, colour: bool) -> list[str]:
     earlier = {facts["worker"]: facts for facts in before.workers} if before is not None else {}
     lines = [
-        f"{'worker':<8} {'kind':<10} {'state':<6} {'guilds':>6} {'waiting':>8} {'cpu':>7} {'load':>6} {'memory':>9} {'restarts':>9}"
+        f"{'worker':<8} {'kind':<10} {'state':<9} {'guilds':>6} {'waiting':>8} {'cpu':>7} {'load':>6} {'memory':>9} {'restarts':>9}"
     ]
     cpu = {facts["worker"]: _cpu_percent(earlier.get(facts["worker"]), facts, seconds) for facts in now.workers}
     shown = sorted(now.workers, key=lambda facts: (facts["up"], -cpu[facts["worker"]]))[:MOST_WORKERS]
@@ -115,20 +116,13 @@ def _workers(before: Sample | None, now: Sample, seconds: float, *, colour: bool
         percent = cpu[facts["worker"]]
         memory = facts.get("rss_bytes")
         lines.append(
-            f"{facts['worker']:<8} {'dedicated' if facts['dedicated'] else 'shared':<10} {_worker_state(facts):<6}"
+            f"{facts['worker']:<8} {'dedicated' if facts['dedicated'] else 'shared':<10} {state_of(facts):<9}"
             f" {facts['guilds']:>6} {facts['unfinished']:>8} {_percent(percent, colour=colour)} {_load(facts):>6}"
             f" {'?' if memory is None else size(memory):>9} {facts['restarts']:>9}"
         )
     if len(now.workers) > MOST_WORKERS:
         lines.append(f"… and {len(now.workers) - MOST_WORKERS} more")
     return lines
-
-
-def _worker_state(facts: Facts) -> str:
-    """`closed`: it runs, and no guild comes to it now."""
-    if not facts["up"]:
-        return "down"
-    return "up" if facts["dedicated"] or facts.get("accepts", True) else "closed"
 
 
 def _load(facts: Facts) -> str:

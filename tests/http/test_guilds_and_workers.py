@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from flora.messages.errors import NotFound
+from flora.messages.migration import DescribeMoves, MigrateGuild
 from flora.messages.placement import DescribeGuild, DescribeGuilds, DescribeWorkers, PlaceGuild, Placement
+from flora.messages.pool import DrainWorker, RecycleWorker, ScaleWorkers, UndrainWorker
 
 SECRET = "operator-secret-for-tests"
 
@@ -62,7 +64,17 @@ async def test_given_a_guild_without_script_then_its_status_is_not_found(host: A
 
 @pytest.mark.service
 @pytest.mark.parametrize(
-    ("method", "path"), [("GET", "/api/workers"), ("GET", "/api/guilds/status"), ("PUT", "/api/guilds/1000/placement")]
+    ("method", "path"),
+    [
+        ("GET", "/api/workers"),
+        ("GET", "/api/workers/pool"),
+        ("GET", "/api/moves"),
+        ("GET", "/api/guilds/status"),
+        ("PUT", "/api/guilds/1000/placement"),
+        ("POST", "/api/guilds/1000/migrate"),
+        ("POST", "/api/workers/scale"),
+        ("POST", "/api/workers/1/drain"),
+    ],
 )
 async def test_given_somebody_else_than_the_operator_then_what_concerns_all_is_refused(
     host: Any, method: str, path: str
@@ -95,3 +107,70 @@ async def test_given_the_operator_when_placing_a_guild_then_the_router_is_asked_
     for wrong in ({"placement": "quarantined"}, {"placement": 1}, {}):
         assert (await host.call("PUT", path, token=SECRET, json=wrong)).status == 422
     assert len(host.system.of(PlaceGuild)) == 1
+
+
+@pytest.mark.service
+async def test_given_the_operator_when_changing_the_pool_then_runtime_is_asked_and_the_audit_log_knows(
+    host: Any,
+) -> None:
+    for number, kind in enumerate((ScaleWorkers, DrainWorker, UndrainWorker, RecycleWorker), 1):
+        host.system.answers[kind] = lambda _, number=number: number
+
+    answers = [
+        await host.call("POST", "/api/workers/scale", token=SECRET, json={"count": 3, "force": True}),
+        await host.call("POST", "/api/workers/2/drain", token=SECRET),
+        await host.call("POST", "/api/workers/2/undrain", token=SECRET),
+        await host.call("POST", "/api/workers/1/recycle", token=SECRET, json={"force": True}),
+    ]
+
+    assert [(each.status, (await each.json())["operation"]) for each in answers] == [(202, n) for n in (1, 2, 3, 4)]
+    asked = host.system.asked
+    assert [(type(each), getattr(each, "force", None)) for each in asked] == [
+        (ScaleWorkers, True), (DrainWorker, False), (UndrainWorker, None), (RecycleWorker, True),
+    ]  # fmt: skip
+    assert (asked[0].count, asked[1].worker_id) == (3, 2)
+    assert [line[2:] for line in host.audit.told] == [
+        ("workers.scale", "3", {"force": True, "operation": 1}),
+        ("workers.drain", "2", {"operation": 2}),
+        ("workers.undrain", "2", {"operation": 3}),
+        ("workers.recycle", "1", {"force": True, "operation": 4}),
+    ]
+
+
+@pytest.mark.service
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/api/workers/scale", {}, 422),
+        ("/api/workers/scale", {"count": "3"}, 422),
+        ("/api/workers/scale", {"count": True}, 422),
+        ("/api/workers/scale", {"count": 3, "force": 1}, 422),
+        ("/api/workers/x/drain", {}, 404),
+        ("/api/workers/-1/recycle", {}, 404),
+        ("/api/guilds/1000/migrate", {"to": "2"}, 422),
+        ("/api/guilds/1000/migrate", {"to": -1}, 422),
+    ],
+)
+async def test_given_nonsense_about_the_pool_then_it_is_refused_and_nobody_is_asked(
+    host: Any, path: str, body: dict[str, Any], status: int
+) -> None:
+    assert (await host.call("POST", path, token=SECRET, json=body)).status == status
+    assert host.system.asked == []
+
+
+@pytest.mark.service
+async def test_given_the_operator_when_migrating_a_guild_then_the_answer_is_the_routers_and_the_audit_log_knows(
+    host: Any,
+) -> None:
+    moved = {"source": 0, "target": 1, "paused_us": 9000, "queued": 0}
+    host.system.answers[MigrateGuild] = lambda _: moved
+    host.system.answers[DescribeMoves] = lambda _: [moved]
+
+    anywhere = await host.call("POST", "/api/guilds/1000/migrate", token=SECRET)
+    there = await host.call("POST", "/api/guilds/1000/migrate", token=SECRET, json={"to": 1})
+
+    assert (await anywhere.json(), await there.json()) == (moved, moved)
+    assert [asked.target for asked in host.system.of(MigrateGuild)] == [None, 1]
+    assert await (await host.get("/api/moves", token=SECRET)).json() == [moved]
+    told = ("guild.migrate", "1", {"source": 0, "target": 1})
+    assert [(line[0], *line[2:]) for line in host.audit.told] == [("1000", *told)] * 2

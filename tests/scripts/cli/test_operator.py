@@ -13,6 +13,7 @@ from flora.messages.deployment import DeployActor
 from flora.messages.ids import GuildId
 from flora.messages.lifecycle import DescribeSystem, SystemStage
 from flora.messages.placement import DescribeGuild, DescribeGuilds, DescribeWorkers, PlaceGuild
+from flora.messages.pool import DescribePool
 from flora.scripts.cli.output import duration
 from flora.storage.secret_files import keep_secret
 
@@ -34,7 +35,7 @@ def a_guild(guild_id: str = "1000", **changes: Any) -> dict[str, Any]:
 
 WORKERS = [
     {"worker": 0, "dedicated": False, "up": True, "guilds": 12, "unfinished": 5, "restarts": 1,
-     "rss_bytes": 90_000_000, "cpu_us": 61_500_000},
+     "rss_bytes": 90_000_000, "cpu_us": 61_500_000, "age_s": 7260.0},
     {"worker": 1000, "dedicated": True, "up": False, "guilds": 1, "unfinished": 0, "restarts": 0,
      "rss_bytes": None, "cpu_us": None},
 ]  # fmt: skip
@@ -63,14 +64,15 @@ async def test_given_an_api_token_then_status_shows_the_guild(flora: Any, api: A
 @pytest.mark.service
 async def test_given_the_operators_secret_then_workers_are_a_table(flora: Any, api: Any) -> None:
     api.system.answers[DescribeWorkers] = lambda _: WORKERS
+    api.system.answers[DescribePool] = lambda _: {"members": [0], "drained": [], "operation": None}
 
     done = await flora.run("workers", "--api", api.url, FLORA_OPERATOR_SECRET=SECRET)
     as_json = await flora.run("workers", "--json", "--api", api.url, FLORA_OPERATOR_SECRET=SECRET)
 
     assert done.out.splitlines() == [
-        "WORKER  KIND       STATE  GUILDS  EVENTS  RESTARTS  MEMORY   PROCESSOR",
-        "0       shared     up     12      5       1         90.0 MB  1 min 1 s",
-        "1000    dedicated  down   1       0       0         ?        ?",
+        "WORKER  KIND       STATE  GUILDS  EVENTS  RESTARTS  AGE        MEMORY   PROCESSOR",
+        "0       shared     up     12      5       1         2 h 1 min  90.0 MB  1 min 1 s",
+        "1000    dedicated  down   1       0       0         ?          ?        ?",
     ]
     assert json.loads(as_json.out) == WORKERS
 
@@ -122,6 +124,7 @@ async def test_given_the_folder_where_flora_runs_then_its_secret_is_found_and_el
     flora: Any, api: Any
 ) -> None:
     api.system.answers[DescribeWorkers] = lambda _: WORKERS
+    api.system.answers[DescribePool] = lambda _: {"members": [0], "drained": [], "operation": None}
     nowhere = await flora.run("workers", "--api", api.url)
     assert nowhere.code == 1
     assert "set FLORA_OPERATOR_SECRET" in nowhere.err
