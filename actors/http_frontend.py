@@ -22,6 +22,7 @@ from flora.http.entrance import Entrance, open_entrance
 from flora.http.limits import HttpLimits
 from flora.http.log_streams import LogStreams
 from flora.http.metrics.own import OwnFigures
+from flora.http.metrics.push import MetricsPush
 from flora.http.peers import PeerBook
 from flora.http.request_traces import RequestTraces
 from flora.http.server import ApiServer, Listening
@@ -34,7 +35,7 @@ from flora.messages.errors import BugError, ConfigError, FloraError
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import Drain, Peers, Start, SystemStage
 from flora.messages.logs import LogLines
-from flora.messages.series import alone
+from flora.messages.series import alone, counted
 from flora.messages.settings import Settings
 from flora.storage.postgres import Database, PostgresTokenStore
 from flora.storage.trace_record import TraceRecord
@@ -80,6 +81,7 @@ class HttpFrontend(FloraActor):
         self._database: Database | None = None
         self._entrance: Entrance | None = None
         self._trace_push: TracePush | None = None
+        self._metrics_push: MetricsPush | None = None
 
     def on_start(self, msg: Start) -> Any:
         self._peer_book = PeerBook(self.bridge, msg.peers)
@@ -126,6 +128,9 @@ class HttpFrontend(FloraActor):
         if settings.telemetry.endpoint and settings.trace.enabled:
             self._trace_push = TracePush(settings.data_dir / TRACES_FOLDER, settings.telemetry, settings.run_id)
             self._trace_push.start()
+        if settings.telemetry.endpoint:
+            self._metrics_push = MetricsPush(self._server.metrics, settings.telemetry, self._own, settings.run_id)
+            self._metrics_push.start()
         await self._database.open()  # does not wait: health answers also while Postgres is away
         return {"port": listening.port, "address": listening.address}
 
@@ -144,7 +149,9 @@ class HttpFrontend(FloraActor):
             self._streams.end_all()  # its subscriptions died with it; readers come back by themselves
 
     def metrics(self) -> dict[str, Any]:
-        return {"series": {**self._own.samples(), "log_lines_skipped": alone(self._streams.lines_skipped)}}
+        pushed = counted(dict(self._trace_push.hops)) if self._trace_push is not None else {}
+        own = {"log_lines_skipped": alone(self._streams.lines_skipped), "telemetry_hops": pushed}
+        return {"series": {**self._own.samples(), **own}}
 
     def receiveMsg_SystemStage(self, msg: SystemStage, sender: Address) -> None:
         """How far the boot is, for those who ask."""
@@ -184,8 +191,9 @@ class HttpFrontend(FloraActor):
         if self._server is not None:
             await self._server.stop()
             await self._audit.written(AUDIT_LAST_S)
-        if self._trace_push is not None:
-            await self._trace_push.stop()
+        for push in (self._trace_push, self._metrics_push):
+            if push is not None:
+                await push.stop()
         if self._entrance is not None:
             await self._entrance.close()
         if self._database is not None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from flora.http.app import create_app
-from flora.http.deps import Deps
+from flora.http.deps import METRICS, Deps
 from flora.http.lifecycle import LIFECYCLE
+from flora.http.metrics.reading import Reader
 from flora.http.middleware import AccessLog
 from flora.messages.errors import ConfigError
 
@@ -59,6 +60,11 @@ class ApiServer:
             raise _cannot_listen(address, port, exc) from exc
         host, bound_port = self._runner.addresses[0][:2]
         return Listening(host, bound_port)
+
+    @property
+    def metrics(self) -> Reader:
+        """Reads what all actors count, for those who push it."""
+        return self._app[METRICS]
 
     async def drain(self, limit_s: float) -> int:
         """Refuses what is new with 503 (health excepted), ends the streams, waits for the rest. Goes on listening until `stop`.

@@ -178,6 +178,9 @@ FAMILIES: Mapping[str, Family] = {
         CALL_US,
         "route",
     ),
+    "telemetry_hops": _counter(
+        "flora_telemetry_hops", "Hops of traces pushed to the OpenTelemetry receiver.", "outcome"
+    ),
     "telemetry_pushes": _counter(
         "flora_telemetry_pushes", "Attempts to push metrics to the OpenTelemetry receiver.", "outcome"
     ),

@@ -84,7 +84,7 @@ def _labels(key: str, names: Labels) -> Iterable[Labels]:
         return ((f"CODE_{number}",) for number in range(CODES))
     if key == "deploys":
         return product(("deploy", "rollback", "undeploy"), (f"CODE_{number}" for number in range(CODES)))
-    if key in {"kv", "fetches", "moves", "telemetry_pushes"}:
+    if key in {"kv", "fetches", "moves", "telemetry_pushes", "telemetry_hops"}:
         outcomes = ("ok", "refused", "failed")
         return product(LABELS["kind"], outcomes) if key == "kv" else ((outcome,) for outcome in outcomes)
     return product(*(LABELS[name] for name in names))

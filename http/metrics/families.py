@@ -63,4 +63,4 @@ def _points(family: Family, samples: Iterable[tuple[Labels, Sample]]) -> Iterato
         if isinstance(sample, tuple):
             yield Point(labels, Buckets(bounds, sample[0], sample[1] / family.per_unit))
         else:
-            yield Point(labels, sample / family.per_unit)
+            yield Point(labels, sample if family.per_unit == 1 else sample / family.per_unit)
