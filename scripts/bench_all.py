@@ -5,6 +5,7 @@ scripts/bench --quick      everything, smaller, under two minutes
 scripts/bench --engine     the engine alone: time per event, cold start, memory of an idle guild
 scripts/bench --kv         the key-value stores: rates, opening a large store, listing, compacting; get and set from a script
 scripts/bench --deploy     a deploy of 20 files, until the new script answers
+scripts/bench --scrape     size of the largest scrape of the metrics there can be, and the time to put it together
 scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
 scripts/bench --traces     the whole chain of flora alone, with traces and without in turn, and the ratio
 """
@@ -41,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if result["machine"]["load_before"] > 0.5:
         _say("this machine is doing other work; the figures will suffer")
     try:
-        everything = not (args.engine or args.kv or args.deploy or args.chain or args.traces)
-        for part in ("engine", "kv", "deploy"):
+        everything = not (args.engine or args.kv or args.deploy or args.scrape or args.chain or args.traces)
+        for part in ("engine", "kv", "deploy", "scrape"):
             if everything or getattr(args, part):
                 result[part] = _in_own_process(part, args.quick)
         if everything or args.chain:
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", action="store_true", help="only the engine")
     parser.add_argument("--kv", action="store_true", help="only the key-value stores")
     parser.add_argument("--deploy", action="store_true", help="only deploys")
+    parser.add_argument("--scrape", action="store_true", help="only scrapes of the metrics")
     parser.add_argument("--chain", action="store_true", help="only the whole chain")
     parser.add_argument("--traces", action="store_true", help="only what traces cost")
     parser.add_argument("--workers", type=_workers, metavar="N", help="flora's workers (default: its own default)")

@@ -15,10 +15,11 @@ PROCESS = (
     ("rss_bytes", "flora_process_resident_bytes", "gauge", "Resident memory of an actor's process.", 1),
     ("unknown_messages", "flora_unknown_messages", "counter", "Messages that an actor did not know.", 1),
 )
+_ALWAYS = frozenset(family.name for family in FAMILIES.values())
 
 
 def families(reading: Reading) -> list[Shown]:
-    """Every family that has something to show, each name once."""
+    """Every family, each name once; what actors count with labels is there also while it has no series."""
     found: dict[str, Shown] = {}
     for family in (
         *_numbers(reading),
@@ -29,7 +30,7 @@ def families(reading: Reading) -> list[Shown]:
         known = found.get(family.name)
         if known is not None:  # a total and its parts, under one name since before there were parts
             found[family.name] = known._replace(points=[*known.points, *family.points])
-        elif family.points:
+        elif family.points or family.name in _ALWAYS:
             found[family.name] = family
     return list(found.values())
 

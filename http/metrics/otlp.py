@@ -35,6 +35,8 @@ def export_request(families: Iterable[Shown], run_id: str, since_ns: int, now_ns
     scope = part.scope_metrics.add()
     scope.scope.name, scope.scope.version = "flora", VERSION
     for family in families:
+        if not family.points:
+            continue
         _fill(scope.metrics.add(), family, since_ns, now_ns)
     body: bytes = request.SerializeToString()
     return body
