@@ -37,6 +37,7 @@ from flora.actors.strays import POISONED, REFUSED, UNDELIVERABLE, Strays
 from flora.actors.tracing import NO_TRACER, Tracer
 from flora.messages.base import Address, Failed, Frame, Message, Ok, Reply, Request, TraceContext
 from flora.messages.errors import BugError, FloraError, TimedOut
+from flora.messages.gateway import OpenGateway
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import Drain, Peers, PeersChanged, ReadMetrics, Start
 from flora.messages.settings import Settings
@@ -52,7 +53,7 @@ DEFERRED = object()
 
 OnReply = Callable[[Ok | Failed], None]
 
-_NEVER_TRACED = (Frame, Start, PeersChanged, Drain)
+_NEVER_TRACED = (Frame, Start, OpenGateway, PeersChanged, Drain)
 """What carries things of many traces, and what begins or ends more than a trace."""
 
 

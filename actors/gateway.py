@@ -146,6 +146,8 @@ class Gateway(FloraActor):
 
     def _resume(self, sessions: tuple[ShardSession, ...]) -> None:
         self._sessions = {session.shard_id: session for session in sessions}
+        if sessions and self._event_hops is not None:
+            self._event_hops.resumes()
         self._guilds = {guild_id for session in sessions for guild_id in session.guild_ids}
         self.bridge.call(self._service.client.resume_from, sessions)
 
@@ -268,6 +270,8 @@ class Gateway(FloraActor):
     def _session_began(self, session: ShardSession) -> None:
         """A shard is connected; what its guilds did while it was not is known only now."""
         known = self._sessions.get(session.shard_id)
+        if self._event_hops is not None:
+            self._event_hops.has_resumed()
         self._guilds.update(session.guild_ids)
         self._note_session(session)
         if known is not None and known.shard_count == session.shard_count:

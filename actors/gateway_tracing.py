@@ -12,6 +12,7 @@ from flora.actors.tracing import Tracer, now_us
 from flora.messages.dispatch import Outcome
 from flora.messages.trace import new_trace_id
 
+SENT_AGAIN = "the gateway died before it had handed this on; its successor had Discord send it again, so it came late"
 MAX_FOLLOWED = 10_000  # events that were chosen and may have to be sent once more
 
 
@@ -22,8 +23,23 @@ class GatewayHops:
         self._tracer = tracer
         self._sampler = HeadSampler(tracer.settings.events_per_second, time.monotonic())
         self._shed = Admission()
+        self._late = Admission()
         self._followed: dict[int, None] = {}
         self._next_seq = 0  # above every event that has been looked at
+        self._resumes = False
+        self._sent_again_until_us = 0  # what was read by then had been missed by the gateway before this one
+
+    def resumes(self) -> None:
+        """This gateway goes on where another one died: first Discord sends again what that one has not handed on."""
+        self._resumes = True
+
+    def has_resumed(self) -> None:
+        """Discord has sent everything again."""
+        if self._resumes:
+            self._resumes, self._sent_again_until_us = False, now_us()
+
+    def _is_sent_again(self, row: Row) -> bool:
+        return self._resumes or row[3] <= self._sent_again_until_us
 
     def leaving(self, first_seq: int, rows: Sequence[Row]) -> tuple[int, ...]:
         """Events go to the router, numbered from `first_seq`. Gives the numbers of those that are traced."""
@@ -36,9 +52,20 @@ class GatewayHops:
         self._next_seq = max(self._next_seq, first_seq + len(rows))
         fresh = rows[known:] if known else rows
         chosen = [at + known for at in self._sampler.choose([row[0] for row in fresh], time.monotonic())]
+        if fresh and self._is_sent_again(fresh[0]):
+            chosen = self._with_those_sent_again(chosen, rows, known)
         for at in chosen:
             self._follow(first_seq + at, rows[at], at_us)
         return (*again, *(first_seq + at for at in chosen))
+
+    def _with_those_sent_again(self, chosen: list[int], rows: Sequence[Row], first: int) -> list[int]:
+        """They are late, though nobody else can see it: so many of each guild are traced, too."""
+        now_s, late = time.monotonic(), []
+        for at in range(first, len(rows)):
+            row = rows[at]
+            if row[0] and self._is_sent_again(row) and self._late.admit(row[0], now_s) is not None:
+                late.append(at)
+        return sorted({*chosen, *late})
 
     def _follow(self, seq: int, row: Row, at_us: int) -> None:
         if len(self._followed) >= MAX_FOLLOWED:
@@ -53,6 +80,7 @@ class GatewayHops:
             took_us=at_us - row[3],
             guild_id=row[0],
             event=row[1],
+            why=SENT_AGAIN if self._is_sent_again(row) else "",
             attrs={"seq": seq},
         )
 

@@ -33,7 +33,7 @@ from flora.messages.lifecycle import (
 from flora.messages.metrics import Labels
 from flora.messages.placement import ReplaceWorker, StartWorker, StopWorker
 from flora.messages.series import counted
-from flora.messages.trace import new_span_id, new_trace_id, working_on
+from flora.messages.trace import current_trace, new_span_id, new_trace_id, working_on
 from flora.storage.trace_record import TraceRecord
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ class Supervisor(FloraActor):
     # Children
 
     def _start_child(self, child: Child, then: Callable[[], None], failed: Callable[[FloraError], None]) -> None:
-        child.state = "starting"
+        child.state, began_us = "starting", now_us()
         child.address = self.createActor(child.actor_class)
         start = Start(
             req_id=ReqId(""),
@@ -117,6 +117,7 @@ class Supervisor(FloraActor):
                 failed(Unavailable(f"{child.name} did not start: {reply.message}", code_of_cause=reply.code))
                 return
             child.state, child.facts = "running", reply.value
+            self._trace_start(child, began_us)
             self.on_child_started(child)
             self._announce(child)
             self.on_child_announced(child)
@@ -167,6 +168,23 @@ class Supervisor(FloraActor):
         with working_on(trace):  # whatever is done about it belongs together
             self._child_died(child, address)
         self._trace_death(child, trace, at_us)
+
+    def _trace_start(self, child: Child, began_us: int) -> None:
+        trace = current_trace.get()
+        if trace is not None:  # else it is the boot, or somebody wanted one more
+            self._keep_record(
+                TraceRecord(
+                    trace=trace.trace_id,
+                    span=new_span_id(),
+                    parent=trace.span_id,
+                    process=child.name,
+                    name="process.start",
+                    kind="message",
+                    at_us=began_us,
+                    took_us=max(0, now_us() - began_us),
+                    guild_id=child.dedicated_to or "",
+                )
+            )
 
     def _trace_death(self, child: Child, trace: TraceContext, at_us: int) -> None:
         self._keep_record(

@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ from flora.actors.process_log import configure_logging
 from flora.actors.strays import Strays
 from flora.actors.tracing import Tracer
 from flora.messages.settings import Settings
+from flora.messages.trace import current_trace
 
 MAX_OPEN_FILES = 65_536
 STARTUP_TRIES = 5  # the admin's port is chosen before it is bound; somebody else may take it in between
-ADMIN = "MultiProcAdmin"
-_PLAIN_NAMES = {ADMIN: "flora: actor admin", "logger": "flora: actor logger"}
+_PLAIN_NAMES = {"MultiProcAdmin": "flora: actor admin", "logger": "flora: actor logger"}
 
 
 class Lifeline:
@@ -77,8 +78,8 @@ class Lifeline:
         if os.getpid() != self._owner:
             self._restore_logging()
             self.watch()
-            if name == ADMIN and self._settings is not None:
-                _keep_refusals(self._settings)
+            if name in _PLAIN_NAMES and self._settings is not None:
+                _keep_refusals(self._settings, _PLAIN_NAMES[name].removeprefix("flora: "))
 
     def _restore_logging(self) -> None:
         # Thespian sends each log record as a message to its logger process; ours go to stderr, unshuffled and at no cost.
@@ -86,10 +87,10 @@ class Lifeline:
         logging.Logger.root = logging.root
 
 
-def _keep_refusals(settings: Settings) -> None:
-    """In the library's admin process, which is no actor of ours but listens like all others."""
-    tracer = Tracer(settings, "actor admin", forks=True)
-    strays = Strays("actor admin", tracer.keep)
+def _keep_refusals(settings: Settings, process: str) -> None:
+    """In the library's own processes, which are no actors of ours but listen like all others."""
+    tracer = Tracer(settings, process, forks=True)
+    strays = Strays(process, tracer.keep)
 
     def refused(reason: str, peer: str, size: int) -> None:
         strays.packet_refused(reason, peer, size)
@@ -150,6 +151,8 @@ def start(
     configure_logging(log_level, "actors", log_format)
     serializer = wire.install(cluster_secret)
     library_fixes.install()
+    # A child that takes a dead one's place is started in the trace of that death, and outlives it.
+    os.register_at_fork(after_in_child=partial(current_trace.set, None))
     dead_letters.install()
     _raise_file_limit()
     lifeline = Lifeline(settings)

@@ -29,6 +29,8 @@ from flora.messages.trace import first_sentence, new_span_id, new_trace_id
 from flora.storage.trace_record import OK
 
 MAX_SAMPLED = 10_000  # events that are traced and have not ended; more, and the oldest are not followed any further
+WORTH_A_REASON_US = 100_000  # what waited for less needs none
+LONGEST_HOLD_US = 60_000_000  # so long ago may have begun what an event still waits for
 FINE = frozenset({Outcome.OK, Outcome.NOT_A_PROMISE})  # a script's own dispatcher may return what it likes
 CANCELLED, FAILED = "cancelled", "failed"
 EVENT, CRON = "event", "cron"
@@ -58,6 +60,7 @@ class EventHops:
         self._job_causes: dict[tuple[int, int], Cause] = {}  # of those that are traced, by isolate and seq
         self._job_counts: dict[int, int] = {}
         self._notable: set[int] = set()  # events to be written down whatever becomes of them
+        self._throttled_us: dict[int, int] = {}  # when an isolate had used up its processor time last
         self.now_us = 0
 
     # Events
@@ -127,7 +130,8 @@ class EventHops:
         came_us = arrival.at_us if arrival is not None else 0
         begun_us = self._begun_us(elapsed_us, came_us, notes)
         came_us = came_us or begun_us
-        self._write_run(cause, outcome, begun_us, begun_us - came_us, suppressed)
+        why = self._why_waited(key, came_us, begun_us)
+        self._write_run(cause, outcome, begun_us, begun_us - came_us, suppressed, why)
         self._write_notes(notes, cause)
         if arrival is not None:
             received_us, sent_us = arrival.received_us, arrival.sent_us
@@ -142,7 +146,15 @@ class EventHops:
             begun_us = min(begun_us, notes[0].asked_us)
         return max(begun_us, came_us)
 
-    def _write_run(self, cause: Cause, outcome: str, begun_us: int, waited_us: int, suppressed: int) -> None:
+    def _why_waited(self, key: int, came_us: int, begun_us: int) -> str:
+        throttled_us = self._throttled_us.get(key, 0)
+        if begun_us - came_us < WORTH_A_REASON_US or not came_us - LONGEST_HOLD_US < throttled_us <= begun_us:
+            return ""
+        return "it waited because the guild's processor budget was used up"
+
+    def _write_run(
+        self, cause: Cause, outcome: str, begun_us: int, waited_us: int, suppressed: int, why: str = ""
+    ) -> None:
         self._tracer.hop(
             cause.trace,
             "isolate.run",
@@ -155,6 +167,7 @@ class EventHops:
             outcome=outcome,
             guild_id=cause.guild_id,
             event=cause.event,
+            why=why,
             attrs={"suppressed": suppressed} if suppressed else None,
         )
 
@@ -183,7 +196,8 @@ class EventHops:
         if suppressed is None:
             return
         begun_us = self._begun_us(elapsed_us, run.handed_us, notes)
-        self._write_run(run.cause, outcome, begun_us, begun_us - run.handed_us, suppressed)
+        why = self._why_waited(key, run.handed_us, begun_us)
+        self._write_run(run.cause, outcome, begun_us, begun_us - run.handed_us, suppressed, why)
         self._write_notes(notes, run.cause)
 
     # What scripts ask for
@@ -191,6 +205,8 @@ class EventHops:
     def reported(self, key: int, report: IsolateReport) -> None:
         """An isolate says something. Called before what it says is acted on."""
         self.now_us = now_us()
+        if report.counted and any(counter == "guild_throttled" for counter, _ in report.counted):
+            self._throttled_us[key] = self.now_us
         if report.op_owners:
             self._notes.owners(key, report.op_owners)
         for call in report.calls:
@@ -256,6 +272,7 @@ class EventHops:
         """Nothing more comes of it."""
         self._notes.forget(key)
         self._job_counts.pop(key, None)
+        self._throttled_us.pop(key, None)
         for job in [job for job in self._jobs if job[0] == key]:
             run = self._jobs.pop(job)
             self._job_causes.pop((key, run.seq), None)

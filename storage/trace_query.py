@@ -48,7 +48,9 @@ class Trace:
 
     @property
     def guild_id(self) -> str:
-        return next((hop.guild_id for hop in (self.root, *self.hops) if hop.guild_id), "")
+        """Whose it is; empty where it is nobody's, or of several."""
+        guilds = {hop.guild_id for hop in self.hops if hop.guild_id}
+        return self.root.guild_id or (guilds.pop() if len(guilds) == 1 else "")
 
     @property
     def kind(self) -> str:

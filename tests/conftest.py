@@ -27,6 +27,19 @@ from flora.storage.postgres import migrate
 
 POLL_EVERY_S = 0.01
 ORPHAN_GRACE_S = 5.0
+SYSTEMS = "tests/acceptance/"  # most of these tests share one flora
+TURNS = (
+    "tests/acceptance/test_neighbours.py",  # measures, and so runs beside tests that need one core at most
+    SYSTEMS,
+    "",  # all that are not named here, in random order
+    "tests/sdk/",  # needs every core
+    "tests/test_checks.py",
+    "tests/faults/test_shutdown.py",  # the long ones of those that mostly wait, so that both processes end together
+    "tests/faults/test_soak.py",
+    "tests/faults/test_quarantine.py",
+    "tests/faults/",
+)
+"""In which order two processes take up tests: see `scripts/test`. One process alone runs all in random order."""
 
 # How long an example takes says more about the machine and its other work than about us.
 settings.register_profile("flora", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -222,6 +235,32 @@ def is_running_fixture() -> Callable[[int], bool]:
     return is_running
 
 
+def _place(node_id: str) -> tuple[int, str]:
+    """When a test has its turn, and its lane: tests of one lane run in one process, one after the other."""
+    module = node_id.partition("::")[0]
+    turn = max((prefix for prefix in TURNS if module.startswith(prefix)), key=len)
+    return TURNS.index(turn), SYSTEMS if module.startswith(SYSTEMS) else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whoever of the processes of `scripts/test` has nothing to do takes the next lane."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Lanes(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _place(nodeid)[1]
+
+    config.option.loadscopereorder = False
+    return Lanes(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _place(item.nodeid)[0])
+
+
 def _left_over(basetemp: Path) -> dict[int, str]:
     """Processes that this run started and that still run, with their command lines. Linux only."""
     found = {}
@@ -240,6 +279,8 @@ def _left_over(basetemp: Path) -> dict[int, str]:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """No process that the suite started outlives it."""
+    if hasattr(session.config, "workerinput"):
+        return  # the other one may still be running; the process that started both looks when they are done
     basetemp = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
     deadline = time.monotonic() + ORPHAN_GRACE_S
     while (left := _left_over(basetemp)) and time.monotonic() < deadline:
@@ -250,3 +291,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if reporter is not None:
             reporter.write_line(f"\nprocesses left behind by the tests:\n{listed}", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Shows how much each attack disturbed its neighbours: what `told_in_table` of tests/acceptance was told."""
+    reports = (report for found in terminalreporter.stats.values() for report in found)
+    noted = (report.user_properties for report in reports if getattr(report, "when", "") == "call")
+    rows = [values for properties in noted for name, values in properties if name == "attack"]
+    if rows:
+        terminalreporter.section("what neighbours noticed of an attack")
+        heads = f"{'quiet ms':>9} {'beside ms':>9} {'ratio':>6}"
+        terminalreporter.write_line(f"{'attack':40} {heads}  what the author was told")
+    for attack, quiet_ms, beside_ms, told in sorted(rows, key=lambda row: row[1] / row[2]):
+        figures = f"{quiet_ms:9.2f} {beside_ms:9.2f} {beside_ms / quiet_ms:6.2f}"
+        terminalreporter.write_line(f"{attack:40} {figures}  {' '.join(told.split())[:60]}")

@@ -116,7 +116,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             report.sections.append(("flora's stderr", value.stderr_tail()))
 
 
-_TABLE: list[Any] = []
 AFTER_ATTACKS_S = 15.0  # what the last attacker left queued has the ten seconds that a shutdown gives it
 
 
@@ -142,14 +141,6 @@ def neighbours_of(
 
 
 @pytest.fixture
-def told_in_table() -> Callable[..., None]:
+def told_in_table(record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Adds a line to the table of attacks at the end of the run."""
-    return lambda *values: _TABLE.append(load_helper("neighbours").Row(*values))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Shows how much each attack disturbed its neighbours."""
-    if _TABLE:
-        terminalreporter.section("what neighbours noticed of an attack")
-        for line in load_helper("neighbours").table(_TABLE):
-            terminalreporter.write_line(line)
+    return lambda *values: record_property("attack", values)

@@ -32,20 +32,6 @@ class Traffic:
     median_ms: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table at the end of a run."""
-
-    attack: str
-    quiet_ms: float
-    beside_ms: float
-    told: str
-
-    @property
-    def ratio(self) -> float:
-        return self.beside_ms / self.quiet_ms
-
-
 class Neighbours:
     """The healthy guilds of one flora, which has one worker for all."""
 
@@ -142,12 +128,3 @@ def _last_id(guild: Any) -> str:
     """Id of the newest message; a new one is greater."""
     found = guild.flora.sim("GET", f"/sim/channels/{guild.channel_id}/messages?limit=1")
     return str(found[-1]["id"]) if found else "0"
-
-
-def table(rows: list[Row]) -> list[str]:
-    """The rows as text, the most disturbing attack first."""
-    lines = [f"{'attack':40} {'quiet ms':>9} {'beside ms':>9} {'ratio':>6}  what the author was told"]
-    for row in sorted(rows, key=lambda row: -row.ratio):
-        told = " ".join(row.told.split())[:60]
-        lines.append(f"{row.attack:40} {row.quiet_ms:9.2f} {row.beside_ms:9.2f} {row.ratio:6.2f}  {told}")
-    return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from flora.actors import worker_tracing
 from flora.actors.event_stamps import Arrival, EventHop, FrameStamps, event_span
-from flora.actors.gateway_tracing import GatewayHops
+from flora.actors.gateway_tracing import SENT_AGAIN, GatewayHops
 from flora.actors.lanes import DROP_THRESHOLD, Lanes
 from flora.actors.op_notes import MAX_NOTES, OpNotes
 from flora.actors.router_tracing import RouterHops
@@ -132,6 +133,18 @@ def test_given_a_sampled_event_when_things_happen_then_each_is_written_as_it_end
 
     assert written.one("rest GET /users/{id}").outcome == worker_tracing.CANCELLED
     assert worker.told[0].was_traced
+
+
+def test_given_an_event_that_waited_for_its_guilds_processor_budget_when_it_ends_then_its_run_says_so(worker, written):
+    arrival = replace(worker.takes(5, 6, age_ms=SLOW_MS), at_us=now_us() - 200_000)
+
+    worker.hops.reported(1, IsolateReport(key=1, counted=(("guild_throttled", 1),)))
+    worker.ends(5, arrival)
+    worker.hops.isolate_gone(1)
+    worker.ends(6, arrival)
+
+    told = [record.why for record in written.records() if record.name == "isolate.run"]
+    assert told == ["it waited because the guild's processor budget was used up", ""]
 
 
 def test_given_a_script_with_its_own_dispatcher_when_it_returns_a_plain_value_then_that_is_no_failure(worker, written):
@@ -337,6 +350,18 @@ def test_given_events_when_they_leave_then_some_are_chosen_and_again_named_to_a_
 def test_given_a_budget_of_nothing_when_events_leave_then_none_is_named(written):
     assert GatewayHops(written.tracer).leaving(1, rows(5)) == ()
     assert written.records() == []
+
+
+def test_given_a_gateway_that_takes_over_when_discord_sends_again_then_those_events_are_traced_and_say_so(written):
+    hops = GatewayHops(written.tracer)
+    hops.resumes()
+
+    again = hops.leaving(1, rows(2))
+    hops.has_resumed()
+    fresh = hops.leaving(3, [(G, "messageCreate", "{}", now_us() + 1, (0, "s", 9))])
+
+    assert (again, fresh) == ((1, 2), ())
+    assert {record.why for record in written.records()} == {SENT_AGAIN}
 
 
 def test_given_an_event_that_the_gateway_sheds_when_looked_for_then_its_only_hop_says_so(written):
