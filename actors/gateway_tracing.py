@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flora.actors.discord.sink import Row
 from flora.actors.event_stamps import EventHop, event_span
-from flora.actors.trace_sampling import Admission, HeadSampler
+from flora.actors.trace_sampling import Admission, HeadSampler, kept_per_second
 from flora.actors.tracing import Tracer, now_us
 from flora.messages.dispatch import Outcome
 from flora.messages.trace import new_trace_id
@@ -22,8 +22,8 @@ class GatewayHops:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
         self._sampler = HeadSampler(tracer.settings.events_per_second, time.monotonic())
-        self._shed = Admission()
-        self._late = Admission()
+        self._shed = Admission(total_rate=kept_per_second(1), now_s=time.monotonic())
+        self._late = Admission(total_rate=kept_per_second(1), now_s=time.monotonic())
         self._followed: dict[int, None] = {}
         self._next_seq = 0  # above every event that has been looked at
         self._resumes = False

@@ -15,7 +15,7 @@ from typing import Any
 
 from flora.actors.event_stamps import EventHop, FrameStamps, event_span
 from flora.actors.lanes import Lanes, Row, Salvage
-from flora.actors.trace_sampling import Admission
+from flora.actors.trace_sampling import Admission, kept_per_second
 from flora.actors.tracing import Tracer, now_us
 from flora.messages.dispatch import Outcome, TracedEnd
 from flora.messages.gateway import GatewayFrame
@@ -45,7 +45,7 @@ class RouterHops:
         self._why_held = why_held
         self._stamps = FrameStamps()
         self._followed: dict[int, _Followed] = {}
-        self._admission = Admission()
+        self._admission = Admission(total_rate=kept_per_second(1), now_s=time.monotonic())
 
     # On the way in
 

@@ -13,6 +13,9 @@ BURST_S = 2.0  # of the whole budget: what can come at once after a pause
 QUIET_PART, QUIET_S = 0.2, 10.0  # of the budget, only for guilds that were not seen for a while, and how long that is
 GUILD_RATE, GUILD_BURST = 1.0, 5.0  # sampled events of one guild, per second and at once
 KEPT_RATE, KEPT_BURST = 10.0, 50.0  # slow and failed ones of one guild
+KEPT_OF_ALL, KEPT_LEAST = 100.0, 5.0  # of all guilds and workers, per second, and of one worker
+TOTAL_BURST_S = 4.0
+RARE_S = 10.0  # a guild's first for so long is written down whatever the others have
 MAX_GUILDS = 4096  # that are remembered; more and the oldest are taken for new
 
 
@@ -111,9 +114,21 @@ class HeadSampler:
 class Admission:
     """How many slow and failed ones of each guild are written down; the others are counted."""
 
-    def __init__(self, rate: float = KEPT_RATE, burst: float = KEPT_BURST) -> None:
-        """rate: per guild and second. burst: at once."""
+    def __init__(
+        self, rate: float = KEPT_RATE, burst: float = KEPT_BURST, *, total_rate: float | None = None, now_s: float = 0.0
+    ) -> None:
+        """Lets everything through at first.
+
+        Args:
+            rate: Per guild and second.
+            burst: Of a guild, at once.
+            total_rate: Of all guilds together; None: no such limit. What a guild has once in a while is let through all the same.
+        """
         self._guilds = _Buckets(rate, burst)
+        self._admitted_s: dict[str, float] = {}  # guild → when last, where there is a limit for all
+        self._total = None
+        if total_rate is not None:
+            self._total = Bucket(total_rate, total_rate * TOTAL_BURST_S, total_rate * TOTAL_BURST_S, now_s)
 
     def admit(self, guild_id: str, now_s: float) -> int | None:
         """May one more of this guild's be written down?
@@ -122,9 +137,26 @@ class Admission:
             How many were refused since the last one that might; None: this one is refused, too.
         """
         bucket = self._guilds.of(guild_id, now_s)
-        if bucket.tokens < 1:
+        if bucket.tokens < 1 or not self._has_room(guild_id, now_s):
             bucket.suppressed += 1
             return None
         bucket.tokens -= 1
         suppressed, bucket.suppressed = bucket.suppressed, 0
         return suppressed
+
+    def _has_room(self, guild_id: str, now_s: float) -> bool:
+        total = self._total
+        if total is None:
+            return True
+        if total.refill(now_s) < 1 and self._admitted_s.get(guild_id, -RARE_S) > now_s - RARE_S:
+            return False
+        total.tokens = max(0.0, total.tokens - 1)
+        if len(self._admitted_s) >= MAX_GUILDS:
+            self._admitted_s = {known: at_s for known, at_s in self._admitted_s.items() if at_s > now_s - RARE_S}
+        self._admitted_s[guild_id] = now_s
+        return True
+
+
+def kept_per_second(workers: int) -> float:
+    """Of one worker, so that a system in which everything is slow does not become slower by writing it all down."""
+    return max(KEPT_LEAST, KEPT_OF_ALL / workers)

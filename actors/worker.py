@@ -89,7 +89,8 @@ class Worker(FloraActor):
         pool_size = len(msg.peers.pool.members) or msg.settings.runtime.max_workers
         pin_worker(msg.worker_id, replace(msg.settings.runtime, max_workers=pool_size))
         self._reports = RouterReports(self.incarnation, self.after)
-        self._event_hops = EventHops(self.tracer, self._reports.traced) if self.tracer.enabled else None
+        workers = msg.settings.runtime.max_workers
+        self._event_hops = EventHops(self.tracer, self._reports.traced, workers) if self.tracer.enabled else None
         self._reports.hops = self._event_hops
         self._calls = RestCalls(self.incarnation, self.after)
         self._logs = LogSender(self.incarnation)

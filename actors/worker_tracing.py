@@ -20,7 +20,7 @@ from flora.actors.fetch.request import FetchRequest
 from flora.actors.fetch.service import FetchDone
 from flora.actors.isolate.pending_ops import KV_PREFIX
 from flora.actors.op_notes import Cause, OpNote, OpNotes
-from flora.actors.trace_sampling import Admission
+from flora.actors.trace_sampling import Admission, kept_per_second
 from flora.actors.tracing import Tracer, now_us
 from flora.messages.base import TraceContext
 from flora.messages.dispatch import DispatchFrame, Outcome, TracedEnd
@@ -49,11 +49,12 @@ class _JobRun:
 class EventHops:
     """Of one worker. `ended` hears of each event that was written down."""
 
-    def __init__(self, tracer: Tracer, ended: Callable[[TracedEnd], None]) -> None:
+    def __init__(self, tracer: Tracer, ended: Callable[[TracedEnd], None], workers: int = 1) -> None:
+        """workers: how many share what is written down of all guilds."""
         self._tracer = tracer
         self._ended = ended
         self._slow_us = tracer.settings.slow_ms * 1000
-        self._admission = Admission()
+        self._admission = Admission(total_rate=kept_per_second(workers), now_s=time.monotonic())
         self._notes = OpNotes()
         self._sampled: dict[int, Cause] = {}
         self._jobs: dict[tuple[int, str], _JobRun] = {}

@@ -63,6 +63,19 @@ def test_given_a_guild_that_fails_at_every_event_when_admitted_then_the_rest_is_
     assert later == [4950] + [0] * 9 + [None] * 10
 
 
+def test_given_all_guilds_slow_at_once_when_admitted_then_all_are_bounded_and_each_guild_is_seen():
+    admission = Admission(total_rate=25.0)
+    admitted = {str(guild): 0 for guild in range(300)}
+
+    for tick in range(100):  # ten seconds
+        for guild_id in admitted:
+            admitted[guild_id] += admission.admit(guild_id, now_s=tick / 10) is not None
+
+    assert min(admitted.values()) == 1
+    assert sum(admitted.values()) <= 300 + 25 * (10 + trace_sampling.TOTAL_BURST_S)
+    assert admission.admit("rare", now_s=10.0) == 0
+
+
 @settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(0, 30_000), st.floats(0, 5)), min_size=2))
 def test_given_any_guilds_when_admitted_then_the_memory_stays_bounded(steps: list[tuple[int, float]]):
