@@ -119,6 +119,7 @@ class Gateway(FloraActor):
         self._service = self.bridge.submit(self._make_service()).result()
         if self._event_hops is not None:
             self._service.sink.on_shed = self._event_hops.shed
+            self._service.executor.on_timed = self._calls.timed
         self.bridge.submit(self._service.run())
         self._ask_where(msg.peers.router)
         self.bridge.call_later(RESUME_LIMIT_S, _NO_ANSWER)

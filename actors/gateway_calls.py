@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flora.actors.base import FloraActor
 from flora.actors.discord.rest import RestExecutor, Result
 from flora.actors.link import WINDOW, Link
 from flora.messages.base import Address
-from flora.messages.gateway import RestFrame, RestResultsFrame
+from flora.messages.gateway import CallTiming, RestFrame, RestResultsFrame
 
 BUSY_CALLS = 64
 """So many REST calls unfinished are a queue: a result that waits a little for others is no later for that."""
@@ -33,6 +33,7 @@ RESULTS_WAITING = ResultsWaiting()
 class _WorkerEnd:
     address: Address
     link: Link[Result]
+    timings: list[CallTiming] = field(default_factory=list)  # that have not been told
 
 
 class WorkerCalls:
@@ -47,6 +48,7 @@ class WorkerCalls:
         self._executor = executor
         self._workers: dict[str, _WorkerEnd] = {}
         self._results: deque[tuple[str, Result]] = deque()
+        self._timings: deque[tuple[str, CallTiming]] = deque()
         self._posted = False
 
     def receive(self, msg: RestFrame, sender: Address) -> None:
@@ -64,6 +66,8 @@ class WorkerCalls:
         """On the loop."""
         if msg.cancelled:
             self._executor().cancel(origin, msg.cancelled)
+        if msg.traced:
+            self._executor().follow(origin, msg.traced)
         self._executor().submit(origin, msg.calls)
 
     def gone(self, addresses: set[str]) -> None:
@@ -87,9 +91,18 @@ class WorkerCalls:
             else:
                 bridge.post(RESULTS_WAITING)
 
+    def timed(self, origin: str, timing: CallTiming) -> None:
+        """Where the time of a call went whose result follows. On the loop."""
+        self._timings.append((origin, timing))
+
     def results_are_due(self) -> None:
         """Takes the results there are; `flush` sends them."""
         self._posted = False  # first: a result that ends from here on posts again
+        while self._timings:
+            origin, timing = self._timings.popleft()
+            end = self._workers.get(origin)
+            if end is not None:
+                end.timings.append(timing)
         while self._results:
             origin, result = self._results.popleft()
             end = self._workers.get(origin)
@@ -109,5 +122,7 @@ class WorkerCalls:
                     wants_ack=batch.wants_ack,
                     epoch=self._shell.incarnation,
                     results=tuple(batch.rows),
+                    timings=tuple(end.timings),
                 )
+                end.timings.clear()
                 self._shell.send(end.address, frame)

@@ -251,6 +251,8 @@ class Worker(FloraActor):
             )  # how its calls ended is not known; the scripts are told so
             return
         for frame in self._calls.link.receive(msg):
+            if frame.timings and self._event_hops is not None:
+                self._event_hops.timed(frame.timings, self._calls.owner)
             self._answer(self._calls.settle(frame.results))
 
     def _answer(self, by_isolate: dict[int, list[CallResult]]) -> None:
@@ -326,7 +328,8 @@ class Worker(FloraActor):
                     hops.job_done(key, guild_id, name, outcome, elapsed_us)
             self._cron.ended(guild_id, resident.key, report.jobs_done)
         if report.calls:
-            self._calls.take(resident.key, guild_id, report.calls)
+            followed = hops.followed(key, report.calls) if hops is not None else frozenset()
+            self._calls.take(key, guild_id, report.calls, followed)
             counters.rest_calls += len(report.calls)
         for op_id, request in report.fetches:
             self._fetches.start(resident.key, guild_id, op_id, request)

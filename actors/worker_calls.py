@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import orjson
@@ -32,22 +32,32 @@ class RestCalls:
         self._after = after
         self._calls: dict[int, tuple[int, int]] = {}  # call id → (isolate, op id)
         self._next_call = 1
+        self._traced: set[int] = set()  # calls that have not left
         self._cancelled: list[int] = []
         self._timer = 0
         self._must_call = False
 
-    def take(self, key: int, guild_id: str, calls: Iterable[tuple[Any, ...]]) -> None:
-        """Queues calls of one isolate, as its report has them."""
+    def take(
+        self, key: int, guild_id: str, calls: Iterable[tuple[Any, ...]], traced: Container[int] = frozenset()
+    ) -> None:
+        """Queues calls of one isolate, as its report has them. traced: operations whose times are wanted."""
         for op_id, method, route, scope, body, query, reason, retry in calls:
             self._calls[self._next_call] = (key, op_id)
             self.link.offer((self._next_call, guild_id, method, route, scope, body, query, reason, retry))
+            if op_id in traced:
+                self._traced.add(self._next_call)
             self._next_call += 1
+
+    def owner(self, call_id: int) -> tuple[int, int] | None:
+        """Who asked for a call that is under way: (isolate, op id)."""
+        return self._calls.get(call_id)
 
     def cancel(self, key: int, op_ids: set[int]) -> None:
         """Nobody waits for these operations any more: calls that have not left never do, the gateway is told of the others."""
         calls = {call_id for call_id, (owner, op_id) in self._calls.items() if owner == key and op_id in op_ids}
         for call_id in calls:
             del self._calls[call_id]
+        self._traced -= calls
         withdrawn = {row[0] for row in self.link.withdraw(lambda row: row[0] in calls)}
         self._cancelled.extend(calls - withdrawn)
 
@@ -96,5 +106,11 @@ class RestCalls:
             wants_ack=batch.wants_ack,
             epoch=self.link.epoch,
             calls=tuple(batch.rows),
+            traced=self._traced_of(batch) if self._traced else (),
             cancelled=cancelled,
         )
+
+    def _traced_of(self, batch: Batch[tuple[Any, ...]]) -> tuple[int, ...]:
+        traced = tuple(row[0] for row in batch.rows if row[0] in self._traced)
+        self._traced.difference_update(traced)
+        return traced

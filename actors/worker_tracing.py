@@ -24,6 +24,7 @@ from flora.actors.trace_sampling import Admission, kept_per_second
 from flora.actors.tracing import Tracer, now_us
 from flora.messages.base import TraceContext
 from flora.messages.dispatch import DispatchFrame, Outcome, TracedEnd
+from flora.messages.gateway import CallTiming
 from flora.messages.isolate import IsolateReport, RunJob
 from flora.messages.trace import first_sentence, new_span_id, new_trace_id
 from flora.storage.trace_record import OK
@@ -31,6 +32,8 @@ from flora.storage.trace_record import OK
 MAX_SAMPLED = 10_000  # events that are traced and have not ended; more, and the oldest are not followed any further
 WORTH_A_REASON_US = 100_000  # what waited for less needs none
 LONGEST_HOLD_US = 60_000_000  # so long ago may have begun what an event still waits for
+NOTABLE_WAIT_US = 100_000  # for a rate limit; such a call is written down with its event, however that ends
+TIMES = ("worker_wait_us", "queue_us", "rate_limit_wait_us", "discord_us", "status", "refused")
 FINE = frozenset({Outcome.OK, Outcome.NOT_A_PROMISE})  # a script's own dispatcher may return what it likes
 CANCELLED, FAILED = "cancelled", "failed"
 EVENT, CRON = "event", "cron"
@@ -236,10 +239,25 @@ class EventHops:
             if (note := notes[seq]) is not None:
                 note.attrs["operations"] += 1
 
-    def is_followed(self, key: int, op_id: int) -> bool:
-        """Whether this operation will be written down as soon as it has ended."""
-        note = self._notes.find(key, op_id)
-        return note is not None and note.cause is not None
+    def followed(self, key: int, calls: Iterable[tuple[Any, ...]]) -> frozenset[int]:
+        """Which of these REST calls, as the report has them, will be written down as soon as they have ended: their op ids."""
+        if not (self._sampled or self._job_causes):
+            return frozenset()
+        notes = ((call[0], self._notes.find(key, call[0])) for call in calls)
+        return frozenset(op_id for op_id, note in notes if note is not None and note.cause is not None)
+
+    def timed(self, timings: Iterable[CallTiming], owner: Callable[[int], tuple[int, int] | None]) -> None:
+        """Where the gateway says the time of calls went. owner: (isolate, op id) of a call."""
+        for timing in timings:
+            asked = owner(timing.call_id)
+            note = None if asked is None else self._notes.find(*asked)
+            if note is None:
+                continue
+            told = timing._asdict() | {"worker_wait_us": max(0, timing.came_us - note.asked_us)}
+            note.attrs |= {name: told[name] for name in TIMES if told[name]}
+            was_limited = timing.refused or timing.rate_limit_wait_us >= NOTABLE_WAIT_US
+            if was_limited and note.cause is None and note.seq > 0 and len(self._notable) < MAX_SAMPLED:
+                self._notable.add(note.seq)
 
     def answered(self, key: int, results: Iterable[tuple[int, bool, str]]) -> None:
         """Operations have ended: (op id, ok, JSON)."""
@@ -251,7 +269,9 @@ class EventHops:
 
     def fetched(self, key: int, op_id: int, done: FetchDone) -> None:
         """A fetch has ended."""
-        self.detail(key, op_id, {"status": done.status, "bytes": done.received_bytes} if done.ok else {})
+        note = self._notes.find(key, op_id)
+        if note is not None and done.ok:
+            note.attrs |= {"status": done.status, "bytes": done.received_bytes}
         self.answered(key, [(op_id, done.ok, "" if done.ok else done.text)])
 
     def cancelled(self, key: int, op_ids: Iterable[int]) -> None:
@@ -260,14 +280,6 @@ class EventHops:
             note = self._notes.answered(key, op_id, self.now_us, ok=False, text="")
             if note is not None and note.cause is not None:
                 self._write_note(note, note.cause)
-
-    def detail(self, key: int, op_id: int, attrs: dict[str, Any], *, notable: bool = False) -> None:
-        """Facts about an operation that are known only elsewhere. `notable`: its event is to be written down."""
-        note = self._notes.find(key, op_id)
-        if note is not None:
-            note.attrs |= attrs
-            if notable and note.cause is None and note.seq > 0 and len(self._notable) < MAX_SAMPLED:
-                self._notable.add(note.seq)
 
     def isolate_gone(self, key: int) -> None:
         """Nothing more comes of it."""

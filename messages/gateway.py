@@ -10,6 +10,7 @@ Anybody → gateway  CheckGuildAccess → Ok | Failed; FindGuilds → Ok | Faile
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from flora.messages.base import Frame, Message, Request
 from flora.messages.ids import GuildId, UserId
@@ -102,6 +103,19 @@ class RestFrame(Frame):
         ...,
     ]
     cancelled: tuple[int, ...] = ()  # call ids whose script is gone: drop what has not left
+    traced: tuple[int, ...] = ()  # call ids whose times are wanted, whatever they are
+
+
+class CallTiming(NamedTuple):
+    """Where the time of one call went."""
+
+    call_id: int
+    came_us: int  # to the gateway, µs since the epoch
+    queue_us: int  # behind other calls of its guild
+    rate_limit_wait_us: int  # for Discord's rate limits, and between attempts
+    discord_us: int
+    status: int  # of the last answer; 0: there was none
+    refused: int  # how often Discord said 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +126,7 @@ class RestResultsFrame(Frame):
     """
 
     results: tuple[tuple[int, bool, str], ...]
+    timings: tuple[CallTiming, ...] = ()  # of calls in this or a later frame that are traced, or took long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

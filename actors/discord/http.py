@@ -51,13 +51,14 @@ class WaitTooLong(Exception):
 class Timing:
     """Where the time of one call went, over all its attempts."""
 
-    __slots__ = ("on_wire_s", "status")
+    __slots__ = ("on_wire_s", "refused", "status")
 
     def __init__(self) -> None:
         self.on_wire_s = (
             0.0  # sent and not answered; the rest of its time it waited for a rate limit, or between attempts
         )
         self.status = 0  # of the last answer; 0: there was none
+        self.refused = 0  # how often Discord said 429
 
 
 def connector() -> aiohttp.TCPConnector:
@@ -150,6 +151,7 @@ class DiscordRest:
             text, code = _error_text(await response.read())
             raise RequestBroke(text or response.reason or "server error", response.status, code)
         if response.status == 429:
+            timing.refused += 1
             self._waits(response)
         return response
 

@@ -24,6 +24,7 @@ from flora.actors.discord.rest_figures import RestFigures, ending_of
 from flora.actors.discord.routes import APPLICATION, bucket_of, shown
 from flora.actors.discord.scope import Authoriser
 from flora.messages.errors import BugError, DiscordError, DiscordRateLimited, FloraError
+from flora.messages.gateway import CallTiming
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +53,17 @@ def error_json(error: FloraError) -> str:
     return orjson.dumps(shape).decode()
 
 
+NOTABLE_S = 0.1
+"""A call that waits for its turn, a rate limit or Discord for so long is worth telling where its time went."""
+_Waiting = tuple[str, Call, float]
+"""(origin, call, monotonic second at which it came)"""
+
+
 @dataclass(slots=True)
 class _Guild:
     """Calls of one guild."""
 
-    buckets: dict[str, deque[tuple[str, Call]]] = field(default_factory=dict)  # with calls waiting, or one under way
+    buckets: dict[str, deque[_Waiting]] = field(default_factory=dict)  # with calls waiting, or one under way
     turn: deque[str] = field(default_factory=deque)  # buckets with calls waiting and none under way
     lanes: int = 0
     waiting: int = 0
@@ -76,6 +83,8 @@ class RestExecutor:
     ) -> None:
         self.application_id = ""
         self.figures = RestFigures()
+        self.on_timed: Callable[[str, CallTiming], None] | None = None  # before the result; None: nobody asks
+        self._traced: set[tuple[str, int]] = set()
         self._rest = rest
         self._authoriser = authoriser
         self._deliver = deliver
@@ -102,26 +111,32 @@ class RestExecutor:
             origin: Which worker, and which life of it; comes back with the result.
             calls: Rows of a RestFrame.
         """
+        now_s = time.monotonic()
         for call in calls:
             guild = self._guilds.get(call[1])
             if guild is None:
                 guild = self._guilds[call[1]] = _Guild()
             if guild.waiting >= self._max_waiting:
                 self.figures.refused += 1
+                self._traced.discard((origin, call[0]))
                 text = f"{shown(call[2], call[3])}: {self._max_waiting} calls of this guild are waiting already"
                 self._deliver(origin, (call[0], False, error_json(DiscordRateLimited(text))))
             else:
-                self._queue(guild, origin, call)
+                self._queue(guild, origin, call, now_s)
 
-    def _queue(self, guild: _Guild, origin: str, call: Call) -> None:
+    def follow(self, origin: str, call_ids: Iterable[int]) -> None:
+        """`on_timed` is to hear of these calls, which are about to be submitted, in any case."""
+        self._traced.update((origin, call_id) for call_id in call_ids)
+
+    def _queue(self, guild: _Guild, origin: str, call: Call, now_s: float) -> None:
         guild.waiting += 1
         self._waiting.add((origin, call[0]))
         bucket = bucket_of(call[2], call[3])
         queue = guild.buckets.get(bucket)
         if queue is not None:
-            queue.append((origin, call))
+            queue.append((origin, call, now_s))
             return
-        guild.buckets[bucket] = deque([(origin, call)])
+        guild.buckets[bucket] = deque([(origin, call, now_s)])
         guild.turn.append(bucket)
         if guild.lanes < self._guild_concurrency:
             guild.lanes += 1
@@ -131,11 +146,14 @@ class RestExecutor:
 
     def cancel(self, origin: str, call_ids: Iterable[int]) -> None:
         """Drops calls that have not left, without a result. Those under way go on."""
-        self._waiting.difference_update((origin, call_id) for call_id in call_ids)
+        gone = [(origin, call_id) for call_id in call_ids]
+        self._waiting.difference_update(gone)
+        self._traced.difference_update(gone)
 
     def cancel_origin(self, origin: str) -> None:
         """Drops every waiting call of a worker that is gone."""
         self._waiting = {key for key in self._waiting if key[0] != origin}
+        self._traced = {key for key in self._traced if key[0] != origin}
 
     async def settle(self, limit_s: float) -> int:
         """Waits until nothing waits or is under way. Goes on taking calls: workers that finish their events make some.
@@ -156,12 +174,12 @@ class RestExecutor:
         try:
             while guild.turn:
                 bucket = guild.turn.popleft()
-                origin, call = guild.buckets[bucket].popleft()
+                origin, call, came_s = guild.buckets[bucket].popleft()
                 guild.waiting -= 1
                 key = (origin, call[0])
                 if key in self._waiting:  # else it was cancelled
                     self._waiting.discard(key)
-                    self._deliver(origin, await self._execute(call))
+                    self._deliver(origin, await self._execute(origin, call, came_s))
                 if guild.buckets[bucket]:
                     guild.turn.append(bucket)
                 else:
@@ -171,7 +189,7 @@ class RestExecutor:
             if not guild.lanes and not guild.buckets and self._guilds.get(guild_id) is guild:
                 del self._guilds[guild_id]
 
-    async def _execute(self, call: Call) -> Result:
+    async def _execute(self, origin: str, call: Call, came_s: float) -> Result:
         begun_s, timing, error = time.monotonic(), Timing(), None
         try:
             if not self._authoriser.known(call[1], call[4]):
@@ -183,8 +201,24 @@ class RestExecutor:
             log.exception("REST call failed", extra={"action": "bug", "route": shown(call[2], call[3])})
             error = BugError("the host failed to make this call")
         took_s = time.monotonic() - begun_s
+        if self.on_timed is not None and (begun_s + took_s - came_s >= NOTABLE_S or timing.refused or self._traced):
+            self._tell_times(origin, call[0], begun_s - came_s, took_s, timing)
         self.figures.finished(call[2], call[3], ending_of(timing.status, error), took_s, timing.on_wire_s)
         return (call[0], True, text) if error is None else (call[0], False, error_json(error))
+
+    def _tell_times(self, origin: str, call_id: int, queue_s: float, took_s: float, timing: Timing) -> None:
+        is_notable = queue_s + took_s >= NOTABLE_S or timing.refused
+        if (origin, call_id) in self._traced:
+            self._traced.discard((origin, call_id))
+        elif not is_notable:
+            return
+        queue_us, took_us, discord_us = int(queue_s * 1e6), int(took_s * 1e6), int(timing.on_wire_s * 1e6)
+        came_us = time.time_ns() // 1000 - queue_us - took_us
+        assert self.on_timed is not None
+        self.on_timed(
+            origin,
+            CallTiming(call_id, came_us, queue_us, took_us - discord_us, discord_us, timing.status, timing.refused),
+        )
 
     async def _attempts(self, call: Call, timing: Timing) -> Any:
         _, _, method, path, _, body, query, reason, may_retry = call

@@ -247,11 +247,29 @@ async def test_given_a_full_bucket_when_calling_then_it_waits_and_goes_on(make_r
         response: web.Response = await answers.pop(0)(request)
         return response
 
+    told: list[Any] = []
+    rig.executor.on_timed = lambda origin, timing: told.append(timing)
     rig.discord.answers["POST /guilds/3/x"] = next_answer
     rig.call(1, "3", "POST", "/guilds/3/x")
     await eventually.soon(lambda: rig.results)
 
     assert rig.results[1] == (1, True, '{"ok":1}')
+    assert [(timing.call_id, timing.status, timing.refused) for timing in told] == [(1, 200, 1)]
+    assert told[0].rate_limit_wait_us >= 50_000
+
+
+async def test_given_fast_calls_when_one_is_traced_then_only_its_times_are_told(make_rig: Any, eventually: Any) -> None:
+    rig = await make_rig()
+    told: list[Any] = []
+    rig.executor.on_timed = lambda origin, timing: told.append((timing.call_id, timing.status))
+    rig.discord.answers["POST /guilds/3/x"] = answer(200, {})
+    rig.executor.follow("w", [2])
+    for number in (1, 2, 3):
+        rig.call(number, "3", "POST", "/guilds/3/x")
+    await eventually.soon(lambda: len(rig.results) == 3)
+
+    assert (2, 200) in told
+    assert not rig.executor._traced
 
 
 async def test_given_a_wait_longer_than_the_limit_when_limited_then_the_call_fails_at_once(
