@@ -8,6 +8,7 @@ its guild's weight off the busiest worker, and never twice within a while. So a 
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from flora.messages.ids import GuildId, WorkerId
 LEAST_GAIN_SHARE = 0.5  # of a guild's weight, that the busiest worker must be better off by
 CALM_SHARE = 0.5  # of the threshold, under which an imbalance is over, and down to which moves go on: else it would be back at once
 WORTHWHILE_SHARE = 0.08  # of the threshold; what gains less altogether is not worth the guilds' pauses
+MAX_TRIED = 8  # guilds for one target: the router's time is short, and where eight have no room hardly any has
 MAX_PATIENCE = 16  # times `lasting_s`, where nothing helps that could be done
 FIRST_LOAD_TOLERANCE = 2  # thresholds, within which a guild's first worker is the one its id hashes to
 GUILDS_ALIKE = 16  # as for that, in guilds; or half of what a worker has on average
@@ -244,38 +246,42 @@ class PlacementPolicy:
         return Decision(in_vain=tuple(in_vain))
 
     def _relieve(
-        self, imbalance: Imbalance, pool: dict[WorkerId, WorkerLoad], guilds: Sequence[GuildLoad]
+        self, imbalance: Imbalance, pool: dict[WorkerId, WorkerLoad], guilds: Iterable[GuildLoad]
     ) -> list[tuple[GuildId, WorkerId]]:
         dimension, source = imbalance.dimension, imbalance.worker
-        left = {guild.guild_id: guild for guild in guilds if guild.worker == source and guild.of(dimension) > 0}
+        left = [guild for guild in guilds if guild.worker == source and guild.of(dimension) > 0]
         over = self.thresholds.over(dimension)
         before = pool[source].of(dimension)
         moves: list[tuple[GuildId, WorkerId]] = []
-        while left and len(moves) < self.thresholds.max_moves:
+        while len(moves) < self.thresholds.max_moves:
             if self._excess(pool[source], dimension, tuple(pool.values())) <= (CALM_SHARE - 1) * over:
                 return moves
-            best = max((self._best_move(guild, dimension, pool) for guild in left.values()), key=lambda move: move[:3])
-            gain, _, guild_id, target = best
-            if gain <= 0:
+            best = self._best_move(source, left, dimension, pool)
+            if best is None:
                 break
-            guild = left.pop(guild_id)
+            guild, target = best
+            left.remove(guild)
             pool[source], pool[target] = pool[source].plus(guild, -1), pool[target].plus(guild)
-            moves.append((guild_id, target))
+            moves.append((guild.guild_id, target))
         gained = before - max(pool[worker].of(dimension) for worker in {source, *(target for _, target in moves)})
         return moves if gained >= WORTHWHILE_SHARE * over else []
 
     def _best_move(
-        self, guild: GuildLoad, dimension: Dimension, pool: dict[WorkerId, WorkerLoad]
-    ) -> tuple[float, float, GuildId, WorkerId]:
-        """(gain, minus its weight, guild, target): so they compare. No gain: no such move is any good."""
-        weight, source = guild.of(dimension), pool[guild.worker]
+        self, source: WorkerId, guilds: Sequence[GuildLoad], dimension: Dimension, pool: dict[WorkerId, WorkerLoad]
+    ) -> tuple[GuildLoad, WorkerId] | None:
+        """The guild that takes most off the source by going to the least busy worker, or if that has no room for any, the next one."""
+        weights = [(guild.of(dimension), guild) for guild in guilds]
         for target in sorted(pool.values(), key=lambda load: (load.of(dimension), load.worker)):
-            gain = min(weight, source.of(dimension) - target.of(dimension) - weight)
-            if gain < LEAST_GAIN_SHARE * weight:
-                break  # and the others have more than this one
-            if target.worker != source.worker and self._has_room(target.plus(guild), dimension, pool):
-                return gain, -weight, guild.guild_id, target.worker
-        return 0.0, -weight, guild.guild_id, guild.worker
+            gap = pool[source].of(dimension) - target.of(dimension)
+            gains = [
+                (min(weight, gap - weight), -weight, guild.guild_id, guild)
+                for weight, guild in weights
+                if gap - weight >= LEAST_GAIN_SHARE * weight
+            ]
+            for *_, guild in heapq.nlargest(MAX_TRIED, gains, key=lambda gain: gain[:3]):
+                if self._has_room(target.plus(guild), dimension, pool):
+                    return guild, target.worker
+        return None
 
     def _has_room(self, target: WorkerLoad, dimension: Dimension, pool: dict[WorkerId, WorkerLoad]) -> bool:
         """Whether a move that helps in one dimension leaves the target well in the others."""

@@ -37,7 +37,6 @@ on('messageCreate', async (msg) => {
 """
 
 
-@pytest.mark.scenario("T50")
 def test_given_two_busy_guilds_in_one_worker_then_soon_each_has_one_and_no_event_is_lost_or_late(make_flora, wait_for):
     flora = make_flora(QUICK).start()
     flora.unlimited()
