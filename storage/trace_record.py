@@ -17,6 +17,9 @@ import orjson
 MAX_LINE_BYTES = 4096
 """A longer line loses its attributes, and its sentence is cut: no single record may crowd out others."""
 
+LINE_BEGINS = b'{"trace":"'
+"""Each line does."""
+
 GUILD_KEY = b'"guild_id":"'
 """Stands in the line of a record with a guild, and before anything else that could be taken for it."""
 

@@ -14,15 +14,14 @@ from pathlib import Path
 
 from flora.storage.trace_folder import Segment, list_segments
 from flora.storage.trace_query import Trace, TraceFilter, put_together
-from flora.storage.trace_record import OK, from_line
+from flora.storage.trace_record import LINE_BEGINS, OK, from_line
 
 SLACK_NS = 120 * 10**9
 """A trace's first hop may be written so much earlier than the others begin: longer than any queue or load holds one up."""
 
 CHUNK_BYTES = 2_000_000  # read between two looks at what has been found
 _PASSES = 5  # when files are put together while they are read
-_LINE_BEGINS = b'{"trace":"'
-_TRACE = slice(len(_LINE_BEGINS), len(_LINE_BEGINS) + 32)
+_TRACE = slice(len(LINE_BEGINS), len(LINE_BEGINS) + 32)
 _KEY = slice(0, len('{"trace":"","span":"') + 32 + 16)
 _AT = re.compile(rb'"at_us":([0-9]{1,18})')
 
@@ -58,7 +57,7 @@ class _Search:
     def take(self, text: bytes) -> None:
         lines, settled = self.lines, self.settled
         for line in text.split(b"\n")[:-1]:  # after the last newline: nothing, or what is just being written
-            if line.startswith(_LINE_BEGINS) and (trace_id := line[_TRACE]) not in settled:
+            if line.startswith(LINE_BEGINS) and (trace_id := line[_TRACE]) not in settled:
                 lines.setdefault(trace_id, {}).setdefault(line[_KEY], line)
 
     def settle(self, older_than_ns: int) -> None:

@@ -28,7 +28,7 @@ from flora.storage.trace_folder import (
     owner_name,
     segment_path,
 )
-from flora.storage.trace_record import GUILD_KEY
+from flora.storage.trace_record import GUILD_KEY, LINE_BEGINS
 from flora.storage.trace_shares import owes, to_give_up
 
 log = logging.getLogger(__name__)
@@ -104,11 +104,12 @@ def _sizes_by_guild(path: Path) -> dict[str, int]:
 
 
 def _lines(path: Path) -> list[bytes]:
-    """Whole lines, with their newlines. A torn last one (its writer was killed inside the system call) is left out."""
+    """Whole lines, with their newlines. What else there is (the power failed, the disk was full) is not kept."""
     try:
-        return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n") and len(line) > 1]
+        lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:
         return []
+    return [line for line in lines if line.startswith(LINE_BEGINS) and line.endswith(b"\n")]
 
 
 @dataclass(slots=True)

@@ -6,8 +6,8 @@
     user_config    cli.json                        output        tables, colours, progress
     project        flora.config.*, entry and root  sources       the files that make up a project
     kv_exports     half of `flora kv`              api_calls     what commands that call the API share
-    trace_source   traces from files or the API    trace_view     lines and waterfalls   trace_chrome   for Perfetto
-    trace_following  which traces are at rest
+    trace_source   traces from files or the API    trace_view, trace_waterfall   how they look
+    trace_following  which traces are at rest      trace_chrome     for Perfetto
     pool_operations  half of `flora workers`
     ignore         .gitignore and .ignore          event_stream  server-sent events
     errors         what ends a command with a sentence instead of a stack trace

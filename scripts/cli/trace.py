@@ -84,7 +84,7 @@ def run_list(args: Args) -> int:
 def run_show(args: Args) -> int:
     """One trace, hop by hop."""
     from flora.scripts.cli.trace_source import source_of, the_one
-    from flora.scripts.cli.trace_view import waterfall
+    from flora.scripts.cli.trace_waterfall import waterfall
     from flora.storage.trace_query import details
 
     trace = the_one(source_of(args), args.id)
@@ -172,7 +172,8 @@ def _print_new(traces: list[Trace], look: Look, *, as_json: bool) -> None:
 
 
 def _look() -> Look:
-    from flora.scripts.cli.trace_view import HANDLED, WAITED, Look
+    from flora.scripts.cli.trace_view import Look
+    from flora.scripts.cli.trace_waterfall import HANDLED, WAITED
 
     try:
         (WAITED + HANDLED).encode(sys.stdout.encoding or "ascii")

@@ -15,7 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from flora.scripts.cli.trace_chrome import chrome_trace
 from flora.scripts.cli.trace_following import LONGEST_S, QUIET_S, Settling
-from flora.scripts.cli.trace_view import Look, list_line, took, waterfall
+from flora.scripts.cli.trace_view import Look, list_line, took
+from flora.scripts.cli.trace_waterfall import waterfall
 from flora.storage.trace_otlp import export_json, export_request
 from flora.storage.trace_query import Trace, put_together, trace_of
 from flora.storage.trace_record import TraceRecord
@@ -56,13 +57,13 @@ messageCreate of guild 123456789012345678: threw, 40 ms
 2026-09-21 14:13:20.000 UTC, 4 hops in 3 processes, trace 5f3a9c1be2d0447100000000000004d2
 TypeError: x is not a function (main.ts:3:5)
 
-process  hop                                     0            40 ms     waited     took
-gateway  gateway.receive messageCreate           █                               200 µs
+process  hop                                     0           40 ms     waited     took
+gateway  gateway.receive messageCreate           █                              200 µs
            seq 1234
-router     router.dispatch                       █                      500 µs   100 µs
+router     router.dispatch                       █                     500 µs   100 µs
              … 8.9 ms on its way
-worker 0     isolate.run                             ░█████████████     2.0 ms    28 ms threw
-gateway        rest POST /channels/{id}/messages      ░█████████        1.0 ms    20 ms DISCORD_ERROR
+worker 0     isolate.run                             ░████████████     2.0 ms    28 ms  threw
+gateway        rest POST /channels/{id}/messages      █████████        1.0 ms    20 ms  DISCORD_ERROR
                  Missing Access
                  status 403, rate limit wait 4.0 ms, retried true
 
@@ -71,6 +72,12 @@ gateway        rest POST /channels/{id}/messages      ░███████�
 
 def test_given_a_trace_then_its_waterfall_shows_who_waited_who_worked_and_what_went_wrong() -> None:
     assert "\n".join(waterfall(THREW, Look(columns=101, zone=UTC))) == PICTURE
+
+
+def test_given_room_beside_it_then_the_facts_of_a_hop_stand_there() -> None:
+    lines = waterfall(a_trace(THREW.hops[0]), Look(columns=110, zone=UTC))
+
+    assert lines[4] == "gateway gateway.receive messageCreate " + "█" * 42 + "              200 µs  seq 1234"
 
 
 @pytest.mark.parametrize("columns", [60, 80, 101, 200])
@@ -196,6 +203,21 @@ HOPS = st.lists(
     min_size=1,
     max_size=20,
 )
+
+
+@settings(max_examples=40)
+@given(hops=HOPS, columns=st.integers(70, 160))
+def test_given_any_hops_then_each_has_its_line_in_the_waterfall_and_none_is_too_wide(
+    hops: list[TraceRecord], columns: int
+) -> None:
+    (trace,) = put_together(hops)
+
+    lines = waterfall(trace, Look(columns=columns, zone=UTC))
+
+    begins = lines.index("") + 2
+    table = lines[begins : lines.index("", begins)]
+    assert len([line for line in table if "isolate.run" in line]) == len(trace.hops)
+    assert max(map(len, table)) <= columns
 
 
 @settings(max_examples=40)
