@@ -44,6 +44,7 @@ class Move:
     then: Callable[[Move], None]  # called when the guild serves there, or stays, or is lost to this move
     source_address: Address = None
     epoch: int = 0
+    heard: int = 0  # events of no guild up to this number were before the source's time
     stage: Stage = Stage.WAITING
     closed_s: float | None = None  # when its gate was closed, monotonic
     guild: MovingGuild | None = None  # what the source handed over

@@ -178,7 +178,7 @@ class Router(FloraActor):
             if known is None:
                 self._state.meet(worker, address)
             elif known.address != address:
-                known.address, known.knows_us = address, True
+                known.address, known.knows_us, known.heard = address, True, self._state.last_broadcast
                 with working_on(known.death):
                     self._places.worker_is_back(worker, known)
 

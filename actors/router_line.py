@@ -16,6 +16,7 @@ from flora.actors.router_state import RouterState
 from flora.messages.base import Address, Request
 from flora.messages.errors import BugError, FloraError, Unavailable
 from flora.messages.ids import GuildId, ReqId
+from flora.messages.trace import working_on
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,11 @@ class Line:
         def refuse(error: FloraError) -> None:
             self._shell.reply_failed(msg, asker, error)
 
-        call = Call(msg.req_id, asker, lambda: do(msg, asker), refuse, is_barrier)
+        def start() -> None:
+            with working_on(msg.trace):  # not on what its predecessor's answer belongs to
+                do(msg, asker)
+
+        call = Call(msg.req_id, asker, start, refuse, is_barrier)
         try:
             self._gates.wait(guild_id, call, self._state.lanes.last_waiting(guild_id))
         except FloraError as full:

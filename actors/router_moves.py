@@ -153,7 +153,8 @@ class Moves:
         """From here on everything that is addressed to the guild waits."""
         lane = self._state.lanes[move.guild_id]
         move.source = lane.worker
-        move.source_address = self._state.workers[move.source].address
+        source = self._state.workers[move.source]
+        move.source_address, move.heard = source.address, source.heard
         if move.source == move.target:  # it was brought there meanwhile
             self._end(move)
             return
@@ -289,7 +290,8 @@ class Moves:
     def _serves(self, move: Move, heard: int) -> None:
         """The guild serves, there or where it was; events of no guild that it could not hear are given to it."""
         if move.guild is not None:
-            missed = self._state.broadcasts_between(move.guild.heard, heard)
+            upto = max(heard, self._state.workers[self._state.lanes[move.guild_id].worker].heard)
+            missed = self._state.broadcasts_between(max(move.guild.heard, move.heard), upto)
             self._state.lanes.insert(
                 move.guild_id, [(seq, move.guild_id, name, payload) for seq, _, name, payload in missed]
             )

@@ -33,6 +33,7 @@ class WorkerEnd:
     address: Address | None  # None: it does not run now
     link: Link[Row]
     knows_us: bool = True  # False: it still has to hear of this router, and would ignore its frames
+    heard: int = 0  # number of the last event of no guild before it was met
     parked: list[tuple[LoadGuild, Address]] = field(default_factory=list)  # loads that came while it was down
     death: TraceContext | None = None  # what its last death led to belongs to this
 
@@ -61,7 +62,13 @@ class RouterState:
     def meet(self, worker: WorkerId, address: Address | None) -> WorkerEnd:
         """A worker that was not known before."""
         end = self.workers[worker] = WorkerEnd(address, Link(self._epoch, MAX_FRAME_ROWS, window=WINDOW))
+        end.heard = self.last_broadcast
         return end
+
+    @property
+    def last_broadcast(self) -> int:
+        """Number of the last event of no guild; 0: there was none."""
+        return self._broadcasts[-1][0] if self._broadcasts else 0
 
     def worker_at(self, address: Address) -> tuple[WorkerId, WorkerEnd | None]:
         """The living worker with this address; (-1, None) when there is none."""
