@@ -88,14 +88,23 @@ class HeadSampler:
             chosen = [at for at, guild_id in enumerate(guild_ids) if until_s.get(guild_id, 0.0) <= now_s]
             chosen = [at for at in chosen if self._takes_quiet(guild_ids[at], now_s)]
         if common.refill(now_s) >= 1:
-            of, already = self._guilds.of, frozenset(chosen)
+            of, already, spent = (
+                self._guilds.of,
+                frozenset(chosen),
+                {""},
+            )  # of a flooding guild this is asked thousands of times
             for at, guild_id in enumerate(guild_ids):
-                if guild_id and at not in already and (guild := of(guild_id, now_s)).tokens >= 1:
-                    chosen.append(at)
-                    guild.tokens -= 1
-                    common.tokens -= 1
-                    if common.tokens < 1:
-                        break
+                if guild_id in spent or at in already:
+                    continue
+                guild = of(guild_id, now_s)
+                if guild.tokens < 1:
+                    spent.add(guild_id)
+                    continue
+                chosen.append(at)
+                guild.tokens -= 1
+                common.tokens -= 1
+                if common.tokens < 1:
+                    break
             chosen.sort()
         return chosen
 

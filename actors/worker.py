@@ -252,7 +252,7 @@ class Worker(FloraActor):
             return
         for frame in self._calls.link.receive(msg):
             if frame.timings and self._event_hops is not None:
-                self._event_hops.timed(frame.timings, self._calls.owner)
+                self._event_hops.ops.timed(frame.timings, self._calls.owner)
             self._answer(self._calls.settle(frame.results))
 
     def _answer(self, by_isolate: dict[int, list[CallResult]]) -> None:
@@ -260,7 +260,7 @@ class Worker(FloraActor):
             resident = self._isolates.residents.get(key)
             if resident is not None:
                 if self._event_hops is not None:
-                    self._event_hops.answered(key, results)
+                    self._event_hops.ops.answered(key, results)
                 self._isolates.tell(resident, OpsAnswered(results=tuple(results)))
 
     def receiveMsg_LogAck(self, msg: LogAck, sender: Address) -> None:
@@ -280,7 +280,7 @@ class Worker(FloraActor):
             self._fetches.taken(key)
         else:
             if self._event_hops is not None:
-                self._event_hops.fetched(key, op_id, item)
+                self._event_hops.ops.fetched(key, op_id, item)
             self._isolates.tell(resident, OpsAnswered(results=((op_id, item.ok, item.text),), fetched=True))
 
     # From the isolates
@@ -328,7 +328,7 @@ class Worker(FloraActor):
                     hops.job_done(key, guild_id, name, outcome, elapsed_us)
             self._cron.ended(guild_id, resident.key, report.jobs_done)
         if report.calls:
-            followed = hops.followed(key, report.calls) if hops is not None else frozenset()
+            followed = hops.ops.followed(key, report.calls) if hops is not None else frozenset()
             self._calls.take(key, guild_id, report.calls, followed)
             counters.rest_calls += len(report.calls)
         for op_id, request in report.fetches:

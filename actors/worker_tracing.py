@@ -7,35 +7,24 @@ be slow, or fails, its hops are written when it ends, and the router, which is t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
 
-import orjson
-
-from flora.actors.discord.routes import template_of
 from flora.actors.event_stamps import Arrival, EventHop, event_span
-from flora.actors.fetch.request import FetchRequest
-from flora.actors.fetch.service import FetchDone
-from flora.actors.isolate.pending_ops import KV_PREFIX
-from flora.actors.op_notes import Cause, OpNote, OpNotes
+from flora.actors.op_notes import Cause, OpNote
+from flora.actors.op_tracing import OpHops
 from flora.actors.trace_sampling import Admission, kept_per_second
 from flora.actors.tracing import Tracer, now_us
 from flora.messages.base import TraceContext
 from flora.messages.dispatch import DispatchFrame, Outcome, TracedEnd
-from flora.messages.gateway import CallTiming
 from flora.messages.isolate import IsolateReport, RunJob
-from flora.messages.trace import first_sentence, new_span_id, new_trace_id
+from flora.messages.trace import new_span_id, new_trace_id
 from flora.storage.trace_record import OK
 
 MAX_SAMPLED = 10_000  # events that are traced and have not ended; more, and the oldest are not followed any further
 WORTH_A_REASON_US = 100_000  # what waited for less needs none
 LONGEST_HOLD_US = 60_000_000  # so long ago may have begun what an event still waits for
-NOTABLE_WAIT_US = 100_000  # for a rate limit; such a call is written down with its event, however that ends
-TIMES = ("worker_wait_us", "queue_us", "rate_limit_wait_us", "discord_us", "status", "refused")
 FINE = frozenset({Outcome.OK, Outcome.NOT_A_PROMISE})  # a script's own dispatcher may return what it likes
-CANCELLED, FAILED = "cancelled", "failed"
 EVENT, CRON = "event", "cron"
 
 
@@ -58,12 +47,9 @@ class EventHops:
         self._ended = ended
         self._slow_us = tracer.settings.slow_ms * 1000
         self._admission = Admission(total_rate=kept_per_second(workers), now_s=time.monotonic())
-        self._notes = OpNotes()
-        self._sampled: dict[int, Cause] = {}
+        self.ops = OpHops(tracer)
         self._jobs: dict[tuple[int, str], _JobRun] = {}
-        self._job_causes: dict[tuple[int, int], Cause] = {}  # of those that are traced, by isolate and seq
         self._job_counts: dict[int, int] = {}
-        self._notable: set[int] = set()  # events to be written down whatever becomes of them
         self._throttled_us: dict[int, int] = {}  # when an isolate had used up its processor time last
         self.now_us = 0
 
@@ -80,9 +66,9 @@ class EventHops:
 
     def _follow(self, seq: int, msg: DispatchFrame, arrival: Arrival) -> None:
         at = msg.seqs.index(seq)
-        if len(self._sampled) >= MAX_SAMPLED:
-            del self._sampled[next(iter(self._sampled))]
-        self._sampled[seq] = self._cause(seq, msg.guild_ids[at], msg.names[at], arrival)
+        if len(self.ops.events) >= MAX_SAMPLED:
+            del self.ops.events[next(iter(self.ops.events))]
+        self.ops.events[seq] = self._cause(seq, msg.guild_ids[at], msg.names[at], arrival)
 
     def _cause(self, seq: int, guild_id: str, event: str, arrival: Arrival | None) -> Cause:
         """Writes down that it came here, where that is known: its run follows from that."""
@@ -106,9 +92,10 @@ class EventHops:
 
     def done(self, key: int, seq: int, guild_id: str, outcome: str, elapsed_us: int, arrival: Arrival | None) -> None:
         """An event has ended. Called for each: what nobody wants to know of must leave quickly. `key` 0: no isolate had it."""
-        notes = self._notes.take(key, seq)
+        ops = self.ops
+        notes = ops.take(key, seq)
         is_slow = arrival is not None and self.now_us - arrival.received_us >= self._slow_us
-        if is_slow or outcome not in FINE or seq in self._sampled or seq in self._notable:
+        if is_slow or outcome not in FINE or seq in ops.events or seq in ops.notable:
             self._write_end(key, seq, guild_id, outcome, elapsed_us, arrival, notes)
 
     def _write_end(
@@ -119,11 +106,11 @@ class EventHops:
         outcome: str,
         elapsed_us: int,
         arrival: Arrival | None,
-        notes: list[OpNote],
+        notes: list[OpNote] | None,
     ) -> None:
-        self._notable.discard(seq)
+        self.ops.notable.discard(seq)
         outcome = OK if outcome in FINE else outcome
-        cause = self._sampled.pop(seq, None)
+        cause = self.ops.events.pop(seq, None)
         was_traced, suppressed = cause is not None, 0
         if cause is None:
             admitted = self._admission.admit(guild_id, time.monotonic())
@@ -136,14 +123,15 @@ class EventHops:
         came_us = came_us or begun_us
         why = self._why_waited(key, came_us, begun_us)
         self._write_run(cause, outcome, begun_us, begun_us - came_us, suppressed, why)
-        self._write_notes(notes, cause)
+        if notes:
+            self.ops.write(notes, cause)
         if arrival is not None:
             received_us, sent_us = arrival.received_us, arrival.sent_us
         else:
             received_us = sent_us = 0
         self._ended(TracedEnd(seq, guild_id, cause.event, outcome, was_traced, received_us, sent_us, suppressed))
 
-    def _begun_us(self, elapsed_us: int, came_us: int, notes: list[OpNote]) -> int:
+    def _begun_us(self, elapsed_us: int, came_us: int, notes: list[OpNote] | None) -> int:
         """When a run that has just ended began: the isolate counts whole milliseconds, and its word may come late."""
         begun_us = self.now_us - elapsed_us
         if notes:
@@ -184,15 +172,15 @@ class EventHops:
         cause = Cause(trace.trace_id, new_span_id(), trace.span_id, CRON, guild_id, run.name)
         self._jobs[key, run.name] = _JobRun(cause, now_us(), -count, trace.sampled)
         if trace.sampled:
-            self._job_causes[key, -count] = cause
+            self.ops.jobs[key, -count] = cause
 
     def job_done(self, key: int, guild_id: str, name: str, outcome: str, elapsed_us: int) -> None:
         """A run has ended."""
         run = self._jobs.pop((key, name), None)
         if run is None:
             return
-        self._job_causes.pop((key, run.seq), None)
-        notes = self._notes.take(key, run.seq)
+        self.ops.jobs.pop((key, run.seq), None)
+        notes = self.ops.take(key, run.seq)
         fast = self.now_us - run.handed_us < self._slow_us
         if outcome == OK and fast and not run.is_traced:
             return
@@ -202,145 +190,26 @@ class EventHops:
         begun_us = self._begun_us(elapsed_us, run.handed_us, notes)
         why = self._why_waited(key, run.handed_us, begun_us)
         self._write_run(run.cause, outcome, begun_us, begun_us - run.handed_us, suppressed, why)
-        self._write_notes(notes, run.cause)
+        if notes:
+            self.ops.write(notes, run.cause)
 
-    # What scripts ask for
+    # Isolates
 
     def reported(self, key: int, report: IsolateReport) -> None:
         """An isolate says something. Called before what it says is acted on."""
-        self.now_us = now_us()
+        self.now_us = time.time_ns() // 1000
+        if report.op_owners or report.calls or report.fetches or report.kv_ops:
+            self.ops.reported(key, report, self.now_us)
+        if report.cancelled_ops:
+            self.ops.cancelled(key, report.cancelled_ops)
         if report.counted and any(counter == "guild_throttled" for counter, _ in report.counted):
             self._throttled_us[key] = self.now_us
-        if report.op_owners:
-            self._notes.owners(key, report.op_owners)
-        for call in report.calls:
-            self._asked(key, call[0], (call[1], call[2]))
-        for op_id, request in report.fetches:
-            self._asked(key, op_id, request)
-        if report.kv_ops:
-            self._asked_kv(key, report.kv_ops)
-        if report.cancelled_ops:
-            self.cancelled(key, report.cancelled_ops)
-
-    def _asked(self, key: int, op_id: int, name: Any) -> OpNote | None:
-        seq = self._notes.owner(key, op_id)
-        cause = self._sampled.get(seq) if seq >= 0 else self._job_causes.get((key, seq))
-        return self._notes.asked(key, op_id, seq, name, self.now_us, cause)
-
-    def _asked_kv(self, key: int, ops: Iterable[tuple[int, str, Any]]) -> None:
-        """Operations that go together are answered together: one note for those of an event, under the id of the first."""
-        notes: dict[int, OpNote | None] = {}
-        for op_id, name, _ in ops:
-            seq = self._notes.owner(key, op_id)
-            if seq not in notes:
-                notes[seq] = self._asked(key, op_id, name)
-                if (note := notes[seq]) is not None:
-                    note.attrs["operations"] = 0
-            if (note := notes[seq]) is not None:
-                note.attrs["operations"] += 1
-
-    def followed(self, key: int, calls: Iterable[tuple[Any, ...]]) -> frozenset[int]:
-        """Which of these REST calls, as the report has them, will be written down as soon as they have ended: their op ids."""
-        if not (self._sampled or self._job_causes):
-            return frozenset()
-        notes = ((call[0], self._notes.find(key, call[0])) for call in calls)
-        return frozenset(op_id for op_id, note in notes if note is not None and note.cause is not None)
-
-    def timed(self, timings: Iterable[CallTiming], owner: Callable[[int], tuple[int, int] | None]) -> None:
-        """Where the gateway says the time of calls went. owner: (isolate, op id) of a call."""
-        for timing in timings:
-            asked = owner(timing.call_id)
-            note = None if asked is None else self._notes.find(*asked)
-            if note is None:
-                continue
-            told = timing._asdict() | {"worker_wait_us": max(0, timing.came_us - note.asked_us)}
-            note.attrs |= {name: told[name] for name in TIMES if told[name]}
-            was_limited = timing.refused or timing.rate_limit_wait_us >= NOTABLE_WAIT_US
-            if was_limited and note.cause is None and note.seq > 0 and len(self._notable) < MAX_SAMPLED:
-                self._notable.add(note.seq)
-
-    def answered(self, key: int, results: Iterable[tuple[int, bool, str]]) -> None:
-        """Operations have ended: (op id, ok, JSON)."""
-        at_us = now_us()
-        for op_id, ok, text in results:
-            note = self._notes.answered(key, op_id, at_us, ok=ok, text=text)
-            if note is not None and note.cause is not None:
-                self._write_note(note, note.cause)
-
-    def fetched(self, key: int, op_id: int, done: FetchDone) -> None:
-        """A fetch has ended."""
-        note = self._notes.find(key, op_id)
-        if note is not None and done.ok:
-            note.attrs |= {"status": done.status, "bytes": done.received_bytes}
-        self.answered(key, [(op_id, done.ok, "" if done.ok else done.text)])
-
-    def cancelled(self, key: int, op_ids: Iterable[int]) -> None:
-        """Nobody waits for these any more."""
-        for op_id in op_ids:
-            note = self._notes.answered(key, op_id, self.now_us, ok=False, text="")
-            if note is not None and note.cause is not None:
-                self._write_note(note, note.cause)
 
     def isolate_gone(self, key: int) -> None:
         """Nothing more comes of it."""
-        self._notes.forget(key)
+        self.ops.isolate_gone(key)
         self._job_counts.pop(key, None)
         self._throttled_us.pop(key, None)
         for job in [job for job in self._jobs if job[0] == key]:
             run = self._jobs.pop(job)
-            self._job_causes.pop((key, run.seq), None)
-
-    def _write_notes(self, notes: list[OpNote], cause: Cause) -> None:
-        for note in notes:
-            if note.cause is None:
-                note.cause = cause  # what has not ended follows
-                if note.ended_us:
-                    self._write_note(note, cause)
-
-    def _write_note(self, note: OpNote, cause: Cause) -> None:
-        outcome, why = _ending(note)
-        name, attrs = _shown(note)
-        self._tracer.hop(
-            cause.trace,
-            name,
-            kind=cause.kind,
-            parent=cause.span,
-            at_us=note.asked_us,
-            took_us=note.ended_us - note.asked_us,
-            outcome=outcome,
-            why=why,
-            guild_id=cause.guild_id,
-            event=cause.event,
-            attrs=attrs,
-        )
-
-
-def _shown(note: OpNote) -> tuple[str, dict[str, Any]]:
-    """How an operation is called, and what is told of it: never what it carried."""
-    if isinstance(note.name, FetchRequest):
-        return f"fetch {_host(note.name.url)}", {"method": note.name.method, **note.attrs}
-    if isinstance(note.name, tuple):
-        return f"rest {template_of(*note.name)}", note.attrs
-    return "kv", {"first": note.name.removeprefix(KV_PREFIX), **note.attrs}
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
-
-
-def _ending(note: OpNote) -> tuple[str, str]:
-    """Outcome and why. Only Discord's words are repeated: others may quote what the script had written."""
-    if note.ok:
-        return OK, ""
-    if not note.text:
-        return CANCELLED, "nobody waits for it any more"
-    try:
-        error = orjson.loads(note.text)
-        code, text = str(error.get("code", FAILED)), str(error.get("message", ""))
-        note.attrs |= {key: error[key] for key in ("status", "discord_code") if error.get(key)}
-    except (ValueError, AttributeError):
-        return FAILED, ""
-    return code, first_sentence(text) if isinstance(note.name, tuple) else ""
+            self.ops.jobs.pop((key, run.seq), None)

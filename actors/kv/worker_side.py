@@ -33,7 +33,7 @@ class WorkerSide:
         resident = self._isolates.residents.get(key)
         if resident is not None:
             if self._hops is not None:
-                self._hops.answered(key, answers)
+                self._hops.ops.answered(key, answers)
             self._isolates.tell(resident, OpsAnswered(results=tuple(answers), cost_us=cost_us))
 
     def delay_ops(self, key: int) -> None:

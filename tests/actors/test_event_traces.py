@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from flora.actors import worker_tracing
+from flora.actors import op_tracing
 from flora.actors.event_stamps import Arrival, EventHop, FrameStamps, event_span
 from flora.actors.gateway_tracing import SENT_AGAIN, GatewayHops
 from flora.actors.lanes import DROP_THRESHOLD, Lanes
-from flora.actors.op_notes import MAX_NOTES, OpNotes
+from flora.actors.op_notes import MAX_NOTES, MAX_OWNERS, IsolateOps
 from flora.actors.router_tracing import RouterHops
 from flora.actors.tracing import TRACES_FOLDER, Tracer, now_us
 from flora.actors.worker_tracing import EventHops
@@ -87,7 +87,7 @@ def test_given_an_event_that_is_neither_sampled_nor_slow_nor_failed_when_it_ends
     worker, written
 ):
     worker.ends(5, worker.takes(5), op_owners=(1, 5), calls=((1, "GET", "/guilds/7"),))
-    worker.hops.answered(1, [(1, True, "{}")])
+    worker.hops.ops.answered(1, [(1, True, "{}")])
 
     assert written.records() == []
     assert worker.told == []
@@ -104,7 +104,7 @@ def test_given_an_event_that_was_slow_or_failed_when_it_ends_then_it_and_what_it
             key=1, op_owners=(1, 4, 2, 5), calls=((1, "GET", "/users/1"), (2, "POST", "/channels/9/messages"))
         ),
     )
-    worker.hops.answered(1, [(2, False, '{"code": "DISCORD_HTTP_ERROR", "message": "no", "status": 403}')])
+    worker.hops.ops.answered(1, [(2, False, '{"code": "DISCORD_HTTP_ERROR", "message": "no", "status": 403}')])
 
     worker.ends(5, arrival, outcome)
 
@@ -124,14 +124,14 @@ def test_given_a_sampled_event_when_things_happen_then_each_is_written_as_it_end
     assert written.names() == ["worker.receive"]
 
     worker.hops.reported(1, IsolateReport(key=1, op_owners=(1, 5), kv_ops=((1, "op_kv_get", ()), (2, "op_kv_set", ()))))
-    worker.hops.answered(1, [(1, True, "null"), (2, True, "null")])
+    worker.hops.ops.answered(1, [(1, True, "null"), (2, True, "null")])
     assert written.one("kv").attrs == {"first": "get", "operations": 2}
 
     worker.ends(5, arrival, op_owners=(), calls=((3, "GET", "/users/1"),))
     assert written.names() == ["worker.receive", "kv", "isolate.run"]
-    worker.hops.cancelled(1, [3])
+    worker.hops.ops.cancelled(1, [3])
 
-    assert written.one("rest GET /users/{id}").outcome == worker_tracing.CANCELLED
+    assert written.one("rest GET /users/{id}").outcome == op_tracing.CANCELLED
     assert worker.told[0].was_traced
 
 
@@ -168,24 +168,23 @@ def test_given_a_guild_that_fails_5000_times_when_another_fails_once_then_both_a
 
 
 def test_given_an_isolate_that_was_made_anew_when_it_asks_again_then_its_operations_are_not_taken_for_earlier_ones():
-    notes = OpNotes()
-    notes.owners(1, (1, 5, 7, 6))
-    assert [notes.owner(1, op_id) for op_id in (1, 6, 7, 8)] == [5, 5, 6, 6]
+    ops = IsolateOps()
+    ops.owned((1, 5, 7, 6))
+    assert [ops.owner(op_id) for op_id in (1, 6, 7, 8)] == [5, 5, 6, 6]
 
-    notes.owners(1, (1, 9))
+    ops.owned((1, 9))
 
-    assert notes.owner(1, 7) == 9
-    assert notes.owner(2, 1) == 0
+    assert ops.owner(7) == 9
 
 
 def test_given_an_event_that_asks_for_thousands_of_things_when_noted_then_only_the_first_are_kept():
-    notes = OpNotes()
-    notes.owners(1, (1, 5))
-
+    ops = IsolateOps()
     for op_id in range(1, 2000):
-        notes.asked(1, op_id, 5, "kv", 0, None)
+        ops.owned((op_id, 5))
+        ops.ask(op_id, 5, "kv", 0, None)
 
-    assert len(notes.take(1, 5)) == MAX_NOTES
+    assert len(ops.take(5)) == MAX_NOTES
+    assert len(ops._owners) <= 2 * MAX_OWNERS
 
 
 def test_given_runs_of_a_cron_job_when_they_end_then_failed_and_traced_ones_hang_below_what_began_them(worker, written):
@@ -197,7 +196,7 @@ def test_given_runs_of_a_cron_job_when_they_end_then_failed_and_traced_ones_hang
 
     worker.hops.job_handed(1, G, RunJob(name="tidy", payload="{}", trace=began))
     worker.hops.reported(1, IsolateReport(key=1, op_owners=(1, -2), calls=((1, "GET", "/users/1"),)))
-    worker.hops.answered(1, [(1, True, "{}")])
+    worker.hops.ops.answered(1, [(1, True, "{}")])
     worker.hops.job_done(1, G, "tidy", Outcome.THREW, 0)
 
     rest, run = written.records()
