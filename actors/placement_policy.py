@@ -22,6 +22,7 @@ LEAST_GAIN_SHARE = 0.5  # of a guild's weight, that the busiest worker must be b
 CALM_SHARE = 0.5  # of the threshold, under which an imbalance is over, and down to which moves go on: else it would be back at once
 WORTHWHILE_SHARE = 0.08  # of the threshold; what gains less altogether is not worth the guilds' pauses
 MAX_TRIED = 8  # guilds for one target: the router's time is short, and where eight have no room hardly any has
+LEAST_PATIENCE_S = 30.0  # after the first time that nothing helped, however short `lasting_s` is
 MAX_PATIENCE = 16  # times `lasting_s`, where nothing helps that could be done
 FIRST_LOAD_TOLERANCE = 2  # thresholds, within which a guild's first worker is the one its id hashes to
 GUILDS_ALIKE = 16  # as for that, in guilds; or half of what a worker has on average
@@ -240,7 +241,8 @@ class PlacementPolicy:
             if moves:
                 self.forget()  # figures follow moves slowly
                 return Decision(tuple(moves), found)
-            patience_s = min(2 * found.patience_s, MAX_PATIENCE * self.thresholds.lasting_s)
+            lasting_s = max(self.thresholds.lasting_s, LEAST_PATIENCE_S)
+            patience_s = min(max(2 * found.patience_s, lasting_s), MAX_PATIENCE * lasting_s)
             self._found[found.dimension, found.worker] = replace(found, since_s=now_s, patience_s=patience_s)
             in_vain.append(found)
         return Decision(in_vain=tuple(in_vain))

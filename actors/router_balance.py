@@ -196,7 +196,8 @@ class Balance:
         lane = self._state.lanes.get(guild_id)
         if lane is None or lane.held or is_dedicated(lane.worker) or guild_id not in self._state.subscriptions:
             return False
-        return self._places.homes.get(guild_id) is None and guild_id not in self._places.moves
+        is_under_way = guild_id in self._places.moves or guild_id in self._state.unstored
+        return not is_under_way and self._places.homes.get(guild_id) is None
 
     # Decisions
 
@@ -229,7 +230,8 @@ class Balance:
     def _carry_out(self, decision: Decision, loads: Sequence[WorkerLoad]) -> None:
         for vain in decision.in_vain:
             self.counts["rebalance_in_vain"] += 1
-            log.info(
+            log.log(
+                logging.INFO if vain.patience_s <= self.policy.thresholds.lasting_s else logging.DEBUG,  # once is enough
                 "%s; no guild that may move would help by moving", _sentence(vain, loads),
                 extra={"action": "rebalance_in_vain"} | _figures(vain, loads),
             )  # fmt: skip

@@ -293,6 +293,15 @@ def test_given_nothing_that_helps_when_looked_at_for_long_then_it_is_asked_for_l
     assert pauses[-1] >= 8 * LASTING_S
 
 
+def test_given_nothing_has_to_last_when_nothing_helps_then_it_is_not_tried_at_every_look():
+    policy, guilds = PlacementPolicy(Thresholds(lasting_s=0)), [guild(1, 0, 0.9), guild(2, 1)]
+    loads = loads_of(guilds, 2)
+
+    tried = [look for look in range(13) if policy.rebalance(loads, guilds, look * LOOK_S).in_vain]
+
+    assert tried == [0, 6]
+
+
 def test_given_events_that_pile_up_in_one_worker_when_rebalanced_then_guilds_with_many_leave_it():
     guilds = [guild(n, 0, 0.01, backlog=200) for n in range(6)] + [guild(9, 1, 0.01), guild(10, 0, 0.02)]
 

@@ -225,17 +225,22 @@ def test_given_a_guild_that_somebody_else_moved_lately_then_it_stays():
     assert H not in dict(town.moves.begun)
 
 
-def test_given_guilds_with_homes_or_without_a_script_that_serves_then_they_are_not_moved():
+def test_given_guilds_with_homes_being_deployed_or_not_serving_then_they_are_not_moved_and_the_log_says_it_once(caplog):
     town = Town()
-    town.serve(0, _1=0.4, _2=0.4, _3=0.4)
+    town.serve(0, _1=0.3, _2=0.3, _3=0.3, _4=0.3)
     town.homes.add(G, Placement.DEDICATED, "", 0.0, ())
     town.state.lanes.hold(H)
     del town.state.subscriptions[J]
+    town.state.unstored.add(GuildId("4"))
 
-    town.goes_on(300)
+    with caplog.at_level(logging.INFO, "flora.actors.router_balance"):
+        town.goes_on(300)
 
     assert not town.moves.begun
-    assert town.balance.counts["rebalance_in_vain"] > 0
+    assert town.balance.counts["rebalance_in_vain"] > 1
+    told = [record.getMessage() for record in caplog.records if record.action == "rebalance_in_vain"]
+    assert len(told) == 1, "once is enough"
+    assert told[0].endswith("no guild that may move would help by moving")
 
 
 def test_given_something_is_under_way_then_nothing_is_decided_and_what_is_too_much_must_last_anew():
