@@ -98,6 +98,8 @@ class Balance:
         """The worker for a guild that runs nowhere yet. One that has just died is back in a second, which is worth waiting for."""
         back_soon = {worker for worker in self.members() if not self._runs(worker)} - self._were_down
         loads = [replace(load, accepts=True) if load.worker in back_soon else load for load in self.loads()]
+        if not self._runtime.rebalance:  # then figures decide nothing
+            loads = [WorkerLoad(worker=load.worker, accepts=load.accepts) for load in loads]
         worker = self.policy.choose(guild_id, loads)
         self._guilds_on[worker] += 1  # until they are counted again
         return worker

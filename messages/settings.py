@@ -44,9 +44,7 @@ class RuntimeSettings:
     max_worker_memory_mb: int = 0  # resident; 0: a share of what the machine or its cgroup has
     placement: Placement = Placement.SHARED  # of guilds that nobody has pinned; SHARED or DEDICATED
     quarantine_probation_s: float = 300  # how long a new deployment must stay healthy; 0: it leaves quarantine at once
-    rebalance: bool = (
-        True  # guilds move by themselves from workers that have too much to do; one worker alone has nowhere to
-    )
+    rebalance: bool = True  # guilds move by themselves from busy workers; False: figures decide nothing
     rebalance_interval_s: float = 5  # between two looks at the load
     rebalance_after_s: float = 30  # so long a worker must have had too much to do
     rebalance_over_percent: int = 25  # of a core over the workers' mean: from there it is too much

@@ -343,6 +343,34 @@ def test_given_a_new_guild_whose_worker_has_just_died_then_it_waits_for_it_and_g
     assert town.balance.choose(guild_id) == 0
 
 
+@pytest.mark.parametrize(("rebalance", "expected"), [(True, 0), (False, 1)])
+def test_given_a_new_guild_whose_worker_is_busy_then_it_goes_elsewhere_unless_figures_are_to_decide_nothing(
+    rebalance, expected
+):
+    town = Town(runtime={"rebalance": rebalance})
+    guild_id = next(GuildId(str(n)) for n in range(50, 99) if default_worker(GuildId(str(n)), 2) == 1)
+    town.serve(1, _1=0.9)
+    town.goes_on(25)
+
+    assert town.balance.choose(guild_id) == expected
+
+
+def test_given_something_begins_while_guilds_wait_to_be_moved_then_they_stay():
+    town, is_busy = Town(), False
+    town.balance.busy.append(lambda: is_busy)
+    town.serve(0, _1=0.2, _2=0.2, _3=0.2, _4=0.2, _5=0.2, _6=0.2)
+    town.goes_on(60)
+    ((guild_id, _),) = town.moves.begun
+
+    is_busy = True
+    town.moves.end(guild_id)
+    town.goes_on(1)
+
+    assert len(town.moves.begun) == 1
+    assert town.balance.counts["rebalance_moved"] == 1
+    assert town.balance.counts["rebalance_not_moved"] >= 1
+
+
 def test_given_guilds_that_must_leave_when_their_figures_are_known_then_they_are_spread_by_them():
     town = Town(workers=3)
     town.serve(0, _1=0.6, _2=0.2, _3=0.2, _4=0.2)
