@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 from thespian.actors import Actor, ActorSystem
 
 from flora.actors import base
+from flora.actors import worker as worker_module
 from flora.actors.router import Router
 from flora.messages.base import Address, Failed, Ok
 from flora.messages.deployment import LoadGuild, ReloadGuilds, ScriptStored
@@ -22,7 +26,7 @@ from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Peers, PeersChanged, ReadMetrics, Start
 from flora.messages.migration import MoveOut, MovingGuild, ThawGuild
 from flora.messages.placement import StartWorker, StopWorker
-from flora.messages.settings import RuntimeSettings, Settings
+from flora.messages.settings import FetchSettings, RuntimeSettings, SecretsSettings, Settings
 
 _STEP_S = 0.005
 
@@ -308,3 +312,39 @@ def make_scene(stage: Stage, settings: Settings) -> Callable[..., Scene]:
         return Scene(stage, changed, restarted=restarted, dedicated=dedicated)
 
     return make
+
+
+def _load_helper(module: str) -> ModuleType:
+    """A helper module beside this file: folders of tests are no packages."""
+    name = f"flora_tests_actors_{module}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{module}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture
+def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Makes workers as recorded_worker.py has them; each gets settings of its runtime by name."""
+    monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
+    made: list[Any] = []
+
+    def make(*, fetch: FetchSettings | None = None, secrets: SecretsSettings | None = None, **runtime: Any) -> Any:
+        settings = {"dispatch_timeout_s": 0.3, "load_timeout_s": 20.0, "max_workers": 64} | runtime
+        made.append(_load_helper("recorded_worker").RecordedWorker())
+        made[-1].begin(
+            Settings(
+                data_dir=tmp_path,
+                runtime=RuntimeSettings(**settings),
+                fetch=fetch or FetchSettings(),
+                secrets=secrets or SecretsSettings(),
+            )
+        )
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.end()
