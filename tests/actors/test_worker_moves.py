@@ -76,8 +76,7 @@ def test_given_a_guild_at_rest_when_it_is_to_leave_then_it_is_handed_over_at_onc
 def test_given_a_frozen_guild_when_it_is_thawed_then_it_goes_on_with_all_it_knew(make_worker):
     worker = make_worker()
     worker.load(
-        "let n = 0; on('messageCreate', async (c) => { await c.reply(String(++n)) })"
-        + "; setTimeout(() => n += 10, 30)"
+        "let n = 0; on('messageCreate', async (c) => { await c.reply(String(++n)) }); setTimeout(() => n += 10, 30)"
     )
     worker.dispatch(1, "a")
     worker.until(worker.bodies)
