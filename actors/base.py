@@ -362,6 +362,7 @@ class FloraActor(Actor):
             "cpu_us": time.process_time_ns() // 1000,
             "rss_bytes": resident_bytes() or 0,
             "unknown_messages": self.unknown_messages,
+            "traces_lost": self.tracer.lost,
         }
         return {**self.metrics(), "process": process, "incarnation": self.incarnation}
 

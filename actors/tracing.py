@@ -103,6 +103,11 @@ class Tracer:
         if self._writer is not None:
             self._writer.add(record)
 
+    @property
+    def lost(self) -> int:
+        """Hops that could not be written down."""
+        return 0 if self._writer is None else self._writer.lost
+
     def flush(self) -> None:
         """Puts what was added into the file."""
         if self._writer is not None:

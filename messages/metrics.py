@@ -3,7 +3,7 @@
 An actor answers `ReadMetrics` with `{name: number}`; beside the numbers stand
 
     "incarnation"   of the actor: its counters began at 0 with it
-    "process"       {"cpu_us", "rss_bytes", "unknown_messages"} of its process
+    "process"       {"cpu_us", "rss_bytes", "unknown_messages", "traces_lost"} of its process
     "series"        {key of FAMILIES: {label values: sample}}; a histogram's sample is (counts per bucket, sum), the last bucket being
                     for what is above all bounds
     "workers"       the router only: one such answer per worker, with the facts of GET /api/workers

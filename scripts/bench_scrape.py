@@ -60,7 +60,10 @@ def reading(guilds: int, workers: int = MAX_WORKERS) -> Reading:
         numbers=totals.numbers(),
         series=totals.series(),
         up=dict.fromkeys(actors, True),
-        processes={actor: {"cpu_us": 81_234_567, "rss_bytes": 123_456_789, "unknown_messages": 0} for actor in actors},
+        processes={
+            actor: {"cpu_us": 81_234_567, "rss_bytes": 123_456_789, "unknown_messages": 0, "traces_lost": 0}
+            for actor in actors
+        },
         workers=[_worker(number) for number in range(workers)],
         guilds=[_guild(number) for number in range(guilds)],
     )

@@ -14,6 +14,7 @@ PROCESS = (
     ("cpu_us", "flora_process_cpu_seconds", "counter", "Processor time of an actor's process.", S),
     ("rss_bytes", "flora_process_resident_bytes", "gauge", "Resident memory of an actor's process.", 1),
     ("unknown_messages", "flora_unknown_messages", "counter", "Messages that an actor did not know.", 1),
+    ("traces_lost", "flora_trace_records_lost", "counter", "Hops of traces that could not be written down.", 1),
 )
 _ALWAYS = frozenset(family.name for family in FAMILIES.values())
 

@@ -1,7 +1,7 @@
 """One trace as a waterfall: lines for a terminal. Pure.
 
-One line per hop, below the one that caused it: `░` while it waited, `█` while it was handled. Blank before a bar is time in which
-nobody had it: on its way between two processes, or where nobody measures.
+One line per hop, below the one that caused it: `░` while it waited, also within it (for rate limits), `█` while it was handled. Blank
+before a bar is time in which nobody had it: on its way between two processes, or where nobody measures.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _table(trace: Trace, rows: Sequence[_Row], look: Look) -> list[str]:
     lines = [look.paint(head, GREY)]
     for row in rows:
         if row.gap_us > max(LEAST_GAP_US, GAP_SHARE * trace.took_us):
-            gap = f"{'':<{columns.process}} {row.indent}… {took(row.gap_us)} on its way"
+            gap = f"{'':<{columns.process}} {row.indent}… {took(row.gap_us)} later"
             lines.append(look.paint(cut(gap, look.columns), GREY))
         lines.append(_line(trace, row, columns, look))
         lines += _notes(trace, row, columns, look)
@@ -158,13 +158,21 @@ def _bar(trace: Trace, hop: TraceRecord, columns: int, look: Look) -> str:
         return ""
     whole = max(1, trace.took_us)
     waited, handled = (WAITED, HANDLED) if look.blocks else (PLAIN_WAITED, PLAIN_HANDLED)
-    since = [hop.at_us - hop.queued_us - trace.starts_us, hop.at_us - trace.starts_us, hop.ends_us - trace.starts_us]
+    since = [
+        us - trace.starts_us for us in (hop.at_us - hop.queued_us, hop.at_us + _waited_inside_us(hop), hop.ends_us)
+    ]
     first, middle, last = (min(columns, us * columns // whole) for us in since)
     middle = min(middle, columns - 1)  # what took no time is shown, too
     last = max(last, middle + 1)
     first = min(first, middle)
     bar = waited * (middle - first) + look.paint(handled * (last - middle), outcome_colour(hop.outcome))
     return " " * first + bar + " " * (columns - last) + "  "
+
+
+def _waited_inside_us(hop: TraceRecord) -> int:
+    """What it spent waiting while it was handled: a call, for its turn and for rate limits, before anything was sent."""
+    waits = (us for key, us in hop.attrs.items() if key == "queue_us" or key.endswith("_wait_us"))
+    return min(hop.took_us, sum(us for us in waits if type(us) is int and us > 0))
 
 
 def _notes(trace: Trace, row: _Row, columns: _Columns, look: Look) -> list[str]:

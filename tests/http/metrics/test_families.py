@@ -53,7 +53,7 @@ def test_given_everything_there_can_be_then_every_documented_family_is_there_onc
 
     documented = {f.name for f in FAMILIES.values()} | {f.name for f in (*PER_WORKER, *PER_GUILD)}
     documented |= {"flora_up", "flora_guilds", "flora_guilds_placed", "flora_guild_state", "flora_unknown_messages"}
-    documented |= {"flora_process_cpu_seconds", "flora_process_resident_bytes"}
+    documented |= {"flora_process_cpu_seconds", "flora_process_resident_bytes", "flora_trace_records_lost"}
     assert documented <= set(found) == set(again)
     assert set(found) - documented <= {number.name for number in NUMBERS.values()}
     names = re.findall(r"^# TYPE (\S+) ", text.decode(), re.MULTILINE)
@@ -118,13 +118,14 @@ def test_given_a_total_and_its_parts_under_one_name_then_they_are_one_family() -
 
 
 def test_given_actors_then_it_is_told_who_is_away_and_what_the_others_use() -> None:
-    processes = {"router": {"cpu_us": 2_500_000, "rss_bytes": 5, "unknown_messages": 1}}
+    processes = {"router": {"cpu_us": 2_500_000, "rss_bytes": 5, "unknown_messages": 1, "traces_lost": 2}}
 
     text = text_of(a_reading(up={"router": True, "gateway": False}, processes=processes))
 
     assert 'flora_up{actor="router"} 1.0\nflora_up{actor="gateway"} 0.0\n' in text
     assert 'flora_process_cpu_seconds_total{actor="router"} 2.5\n' in text
     assert 'flora_unknown_messages_total{actor="router"} 1.0\n' in text
+    assert 'flora_trace_records_lost_total{actor="router"} 2.0\n' in text
 
 
 def test_given_more_guilds_than_series_then_those_in_trouble_alone_or_busiest_have_them() -> None:

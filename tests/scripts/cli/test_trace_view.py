@@ -61,9 +61,9 @@ process  hop                                     0           40 ms     waited   
 gateway  gateway.receive messageCreate           █                              200 µs
            seq 1234
 router     router.dispatch                       █                     500 µs   100 µs
-             … 8.9 ms on its way
+             … 8.9 ms later
 worker 0     isolate.run                             ░████████████     2.0 ms    28 ms  threw
-gateway        rest POST /channels/{id}/messages      █████████        1.0 ms    20 ms  DISCORD_ERROR
+gateway        rest POST /channels/{id}/messages      ░░███████        1.0 ms    20 ms  DISCORD_ERROR
                  Missing Access
                  status 403, rate limit wait 4.0 ms, retried true
 
