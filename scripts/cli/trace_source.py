@@ -170,7 +170,12 @@ class ApiSource:
         return news
 
     def _get(self, path: str, query: dict[str, str]) -> Any:
-        return self._client.get_json(path, {**query, "records": "true"})
+        try:
+            return self._client.get_json(path, {**query, "records": "true"})
+        except ApiError as error:
+            if error.details.get("parameter") == "guild_id" and not self._guild_id:
+                raise UsageError("say which guild's with --guild; all traces are for the operator") from None
+            raise
 
 
 def _ms(us: int | None) -> str:

@@ -169,7 +169,7 @@ async def test_given_the_api_when_asked_remotely_then_the_same_is_shown(flora: A
     assert [line.split()[-1] for line in mine.out.splitlines()] == ["5f3a-000003", "5f3a-000002", "5f3a-000001"], (
         mine.err
     )
-    assert (refused.code, "guild_id" in refused.err) == (1, True)
+    assert (refused.code, "--guild" in refused.err) == (2, True)
     assert "guildCreate of guild 2000" in shown.out
 
 
