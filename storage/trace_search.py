@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CHUNK_BYTES = 2_000_000  # read between two looks at what has been found
 _PASSES = 5  # when files are put together while they are read
 _TRACE = slice(len(LINE_BEGINS), len(LINE_BEGINS) + 32)
 _KEY = slice(0, len('{"trace":"","span":"') + 32 + 16)
-_AT = re.compile(rb'"at_us":([0-9]{1,18})')
+_TIMES = re.compile(rb'"at_us":([0-9]{1,18})(?:,"queued_us":([0-9]{1,18}))?(?:,"took_us":([0-9]{1,18}))?')
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +64,16 @@ class _Search:
         """Looks at the traces that began after a time before which all files were written that have not been read."""
         since_us = (older_than_ns + SLACK_NS) // 1000 if older_than_ns else 0
         wanted, kept = self._cheaply_wanted, {}
-        began_us = {trace_id: min(map(_at_us, lines.values())) for trace_id, lines in self.lines.items()}
+        spans_us = {trace_id: _span_us(lines.values()) for trace_id, lines in self.lines.items()}
+        least_us = self.wanted.slower_than_us or -1
         enough = len(self.found) + self.limit  # of those that are looked at now; the others are older than all of them
-        for trace_id in sorted(self.lines, key=began_us.__getitem__, reverse=True):
-            lines = self.lines[trace_id]
-            if began_us[trace_id] < since_us:
+        for trace_id in sorted(self.lines, key=spans_us.__getitem__, reverse=True):
+            lines, (began_us, ended_us) = self.lines[trace_id], spans_us[trace_id]
+            if began_us < since_us:
                 kept[trace_id] = lines
                 continue
             self.settled.add(trace_id)
-            if len(self.found) < enough and wanted(lines):
+            if len(self.found) < enough and ended_us - began_us > least_us and wanted(lines):
                 hops = [hop for line in lines.values() if (hop := from_line(line)) is not None]
                 self.found += [trace for trace in put_together(hops) if self.wanted.matches(trace)]
         self.lines = kept
@@ -94,9 +95,15 @@ class _Search:
         return sorted(self.found, key=lambda trace: (-trace.starts_us, trace.trace_id))[: self.limit]
 
 
-def _at_us(line: bytes) -> int:
-    match = _AT.search(line)
-    return int(match[1]) if match is not None else 0
+def _span_us(lines: Iterable[bytes]) -> tuple[int, int]:
+    """When a trace began and ended, from its lines."""
+    began_us, ended_us = [], []
+    for line in lines:
+        if (match := _TIMES.search(line)) is not None:
+            at_us = int(match[1])
+            began_us.append(at_us - int(match[2] or 0))
+            ended_us.append(at_us + int(match[3] or 0))
+    return min(began_us, default=0), max(ended_us, default=0)
 
 
 def search(folder: Path, wanted: TraceFilter, limit: int, limits: SearchLimits = NO_LIMITS) -> Found:

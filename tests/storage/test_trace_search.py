@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flora.storage import trace_search
 from flora.storage.trace_folder import TraceLimits, list_segments
-from flora.storage.trace_query import TraceFilter
+from flora.storage.trace_query import TraceFilter, put_together
 from flora.storage.trace_record import TraceRecord, to_line
 from flora.storage.trace_search import SearchLimits, find, search
 from flora.storage.trace_tail import TraceTail
@@ -129,6 +131,31 @@ def test_given_files_are_put_together_meanwhile_then_nothing_is_missed(
 
     monkeypatch.setattr(trace_search, "list_segments", listing)
     assert len(search(folder, ANY, 1000).traces) == 100
+
+
+HOPS = st.lists(
+    st.builds(
+        a_hop,
+        trace=st.just(1),
+        span=st.integers(1, 9),
+        at_us=st.integers(0, 2**50),
+        took_us=st.integers(0, 2**40),
+        queued_us=st.integers(0, 2**40),
+    ),
+    min_size=1,
+    max_size=5,
+    unique_by=lambda hop: hop.span,
+)
+
+
+@settings(max_examples=30)
+@given(hops=HOPS)
+def test_given_any_trace_when_its_lines_are_only_looked_at_then_they_say_when_it_began_and_ended(
+    hops: list[TraceRecord],
+) -> None:
+    (trace,) = put_together(hops)
+
+    assert trace_search._span_us(map(to_line, hops)) == (trace.starts_us, trace.starts_us + trace.took_us)
 
 
 def test_given_a_tail_when_files_grow_appear_and_go_then_each_new_record_comes_once(tmp_path: Path) -> None:
