@@ -14,6 +14,7 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -81,7 +82,8 @@ class AuditTrail:
             return
         self._waiting.append(line)
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.get_running_loop().create_task(self._work_off())
+            # Of no trace: it goes on for whoever comes next.
+            self._writer = asyncio.get_running_loop().create_task(self._work_off(), context=Context())
 
     async def written(self, limit_s: float) -> None:
         """Returns when every line is stored; after `limit_s` the rest is given up."""

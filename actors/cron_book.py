@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 
 from flora.messages.cron import CronRun
 from flora.messages.errors import StorageError, Unavailable
@@ -38,7 +39,8 @@ class CronBook:
             if _can_be_stored(run) and (key in self._unwritten or len(self._unwritten) < MAX_WAITING):
                 self._unwritten[key] = run
         if self._unwritten and (self._writer is None or self._writer.done()):
-            self._writer = asyncio.get_running_loop().create_task(self._write_later())
+            # Of no trace: it goes on for whoever comes next.
+            self._writer = asyncio.get_running_loop().create_task(self._write_later(), context=Context())
 
     async def adopt(self, guild_id: GuildId, runs: Sequence[CronRun]) -> tuple[CronRun, ...]:
         """These are the guild's jobs from now on, as if each was first seen now; returns what is known of them.

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from flora.messages.errors import StorageError, Unavailable
 from flora.messages.ids import GuildId
@@ -58,7 +59,8 @@ class PlacementBook:
             self._known[note.guild_id] = (note.guild_id, note.placement, note.reason, now_s)
         self._unwritten[note.guild_id] = note
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.get_running_loop().create_task(self._write())
+            # Of no trace: it goes on for whoever comes next.
+            self._writer = asyncio.get_running_loop().create_task(self._write(), context=Context())
 
     async def written(self) -> None:
         """Returns when nothing is left to write."""

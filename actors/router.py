@@ -250,7 +250,7 @@ class Router(FloraActor):
             elif lanes.admit(row, shed=self._hold_back.shedding):
                 workers[lanes[GuildId(guild_id)].worker].link.offer(row)
             else:
-                self._state.tell_not_sent(guild_id, row[2])
+                self._state.tell_not_sent(guild_id, row[2], self.tracer.event_trace(row[0]))
                 if hops is not None:
                     hops.not_sent(row)
         self._gateway.taken(msg)

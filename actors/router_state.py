@@ -113,12 +113,15 @@ class RouterState:
             return f"worker {lane.worker} is being started again"
         return "the guild's script is being loaded" if lane.held else "earlier events of the guild wait"
 
-    def tell_not_sent(self, guild_id: str, name: str) -> None:
+    def tell_not_sent(self, guild_id: str, name: str, trace_id: str) -> None:
         """Says, once per guild or burst, that an event was not let through."""
         guild = GuildId(guild_id)
         if guild not in self.lanes:
             if guild_id not in self._told_no_isolate:
                 self._told_no_isolate.add(guild_id)
-                log.info("event dropped: guild has no script", extra={"guild_id": guild_id, "event": name})
+                log.info(
+                    "event dropped: guild has no script",
+                    extra={"guild_id": guild_id, "event": name, "trace_id": trace_id},
+                )
         elif self.lanes[guild].shedding == 1:
             self.logs.line("warn", guild_id, f"events are being dropped: too many are waiting ({name} first)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 from flora.messages.errors import DiscordError, DiscordRateLimited, ScopeForbidden
@@ -49,7 +50,8 @@ class SharedScopes:
         """Writes an owner down, or with None takes it out. Returns at once."""
         self._waiting.append((_KEYS[kind] + item_id, guild_id))
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.get_running_loop().create_task(self._write())
+            # Of no trace: it goes on for whoever comes next.
+            self._writer = asyncio.get_running_loop().create_task(self._write(), context=Context())
 
     async def _write(self) -> None:
         while self._waiting:

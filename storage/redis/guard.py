@@ -13,6 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import TypeVar
 
 from flora.messages.errors import Unavailable
@@ -110,7 +111,8 @@ class GuardedCache:
     def _lose(self, why: str) -> None:
         if self._probe is None:  # of many calls under way the first one to fail says so
             log.warning("Redis is lost: %s", why, extra={"action": "redis_lost"})
-            self._probe = asyncio.create_task(self._probe_until_back())
+            # Of no trace: whoever finds Redis back has nothing to do with who found it lost.
+            self._probe = asyncio.create_task(self._probe_until_back(), context=Context())
 
     async def _probe_until_back(self) -> None:
         failures, lost_at = 0, time.monotonic()

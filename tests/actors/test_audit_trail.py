@@ -11,10 +11,12 @@ from flora.actors import audit_trail
 from flora.actors.audit_pruning import keep_pruned
 from flora.actors.audit_trail import AuditTrail
 from flora.messages.audit import AuditLine
+from flora.messages.base import TraceContext
 from flora.messages.deployment import DeployActor
 from flora.messages.errors import StorageError, Unavailable
 from flora.messages.ids import GuildId
 from flora.messages.settings import AuditSettings
+from flora.messages.trace import current_trace, working_on
 from flora.storage.memory import MemoryAuditLog
 
 G = GuildId("1")
@@ -123,3 +125,17 @@ async def test_given_limits_when_the_time_comes_then_the_log_is_pruned(settings,
         await keep_pruned(audit, settings, stop)
 
     assert len(await audit.page(10)) == kept
+
+
+async def test_given_a_line_of_a_traced_request_when_it_is_stored_then_that_belongs_to_no_trace():
+    stored_under: list[TraceContext | None] = []
+
+    async def write(_: tuple[AuditLine, ...]) -> None:
+        stored_under.append(current_trace.get())
+
+    trail = AuditTrail(write, no_time)
+    with working_on(TraceContext(trace_id="ab" * 16)):
+        record_some(trail, 1)
+        await trail.written(5)
+
+    assert stored_under == [None]

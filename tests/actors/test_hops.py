@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from thespian.actors import PoisonMessage
 
 from flora.actors.base import FloraActor
 from flora.actors.hops import Hops
@@ -233,6 +234,17 @@ def test_given_nobody_to_send_to_then_the_message_leaves_a_record_in_its_trace(s
     assert lost["Tidings"].trace == trace.trace_id
     assert lost["Tidings"].why == "its receiver is not there now"
     assert caplog.records[0].trace_id == trace.trace_id
+
+
+def test_given_a_message_that_comes_back_then_it_leaves_a_record_in_its_trace(stage, clerk, records):
+    trace = sampled()
+
+    stage.tell(clerk, PoisonMessage(Tidings(trace=trace)))
+    stage.until(records)
+
+    (hop,) = records()
+    assert (hop.trace, hop.name, hop.outcome) == (trace.trace_id, "Tidings", "poisoned")
+    assert hop.why == "its receiver could not handle it, or is gone"
 
 
 def test_given_requests_that_never_get_a_reply_then_the_oldest_is_written_down_and_the_rest_is_bounded():
