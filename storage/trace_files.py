@@ -96,9 +96,11 @@ class TraceWriter:
                 self._write()
 
     def close(self) -> None:
-        """Writes the rest and lets the file go; the next `flush` begins another one."""
+        """Writes the rest, or counts it as lost, and lets the file go; the next `flush` begins another one."""
         with self._lock:
             self._write()
+            self.lost += len(self._pending)
+            self._forget_pending()
             self._let_go()
 
     def _write(self) -> None:
