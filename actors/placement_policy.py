@@ -230,11 +230,17 @@ class PlacementPolicy:
             Mostly nothing. At most `max_moves`, all from one worker.
         """
         loads = tuple(loads)
-        due = [found for found in self.look(loads, now_s) if found.is_due(now_s)]
+        pool = {load.worker: load for load in _accepting(loads)}
+        everybody = tuple(pool.values())
+        due = [
+            found
+            for found in self.look(loads, now_s)
+            # At this very moment, too: what is on its way down is over before a move would help.
+            if found.is_due(now_s) and self._excess(pool[found.worker], found.dimension, everybody) > 0
+        ]
         if not due:
             return Decision()
         rested = [g for g in guilds if g.movable and now_s - g.moved_at_s >= self.thresholds.cool_down_s]
-        pool = {load.worker: load for load in _accepting(loads)}
         in_vain: list[Imbalance] = []
         for found in due:
             moves = self._relieve(found, dict(pool), rested)

@@ -17,13 +17,13 @@ from functools import partial
 from typing import Any
 
 from flora.actors.base import FloraActor
+from flora.actors.imbalance_texts import imbalance_figures, imbalance_sentence
 from flora.actors.isolate.memory_watch import machine_bytes, worker_limit_bytes
 from flora.actors.lanes import GUILD_SHARE
 from flora.actors.load_figures import LoadFigures
 from flora.actors.placement import is_dedicated
 from flora.actors.placement_policy import (
     Decision,
-    Dimension,
     GuildLoad,
     Imbalance,
     PlacementPolicy,
@@ -43,6 +43,8 @@ ANSWER_LIMIT_S = 1.0  # who takes longer to say how it is gets no more guilds un
 SMOOTHING_SHARE = 1 / 3  # of how long an imbalance must last
 MEMORY_SHARE = 0.75  # of what a worker may have; the memory watch ends isolates at the whole
 PAUSE_S = 0.05  # between two moves
+ASK_LOOKS = 4  # before something is to be decided, guilds are asked about: two give a first figure, more a smooth one
+HOT_LOOK_S = 30.0  # so often guilds are asked about where one might be hot, and nothing else is the matter
 
 Dedicate = Callable[[GuildId, Callable[[str | None], None], str], None]
 """Gives a guild a worker of its own; the text says why."""
@@ -87,7 +89,9 @@ class Balance:
         self._were_down: set[WorkerId] = set()  # at the last look
         self._to_move: deque[tuple[GuildId, WorkerId]] = deque()
         self._moving: GuildId | None = None
-        self._curious = False  # the guilds are asked about, too
+        self._curious = False  # the guilds are asked about at every look,
+        self._may_be_hot = False  # or now and then
+        self._asked, self._asked_at_s = False, float("-inf")
         self._missing = 0
         self.counts = Counter(rebalance_decisions=0, rebalance_in_vain=0, rebalance_moved=0, rebalance_not_moved=0)
         shell.after(runtime.rebalance_interval_s, self._look)
@@ -146,8 +150,11 @@ class Balance:
         self._were_down = {worker for worker in self.members() if worker not in alive}
         self.figures.keep(set(alive))
         self._missing = len(alive)
+        self._asked = self._curious or (self._may_be_hot and self._clock() - self._asked_at_s >= HOT_LOOK_S)
+        if self._asked:
+            self._asked_at_s = self._clock()
         for worker, address in alive.items():
-            question = ReadLoad(req_id=ReqId(""), with_guilds=self._curious and not is_dedicated(worker))
+            question = ReadLoad(req_id=ReqId(""), with_guilds=self._asked and not is_dedicated(worker))
             self._shell.ask(address, question, partial(self._said, worker), ANSWER_LIMIT_S)
 
     def _recount(self) -> None:
@@ -209,39 +216,40 @@ class Balance:
             self.policy.forget()
             self._curious = True
             return
-        known = self._known() if self._curious else []
+        known = self._known() if self._asked else []
         found: tuple[Imbalance, ...] = ()
         is_moving = self._moving is not None or bool(self._to_move)
         if self._runtime.rebalance and not is_moving:
-            self._carry_out(self.policy.rebalance(loads, known, now_s), loads)
+            if known:
+                self._carry_out(self.policy.rebalance(loads, known, now_s), loads)
             found = self.policy.look(loads, now_s)
-        for guild in self.policy.hot_guilds(known, now_s):
-            self._found_hot(guild)
-        self._curious = bool(found) or is_moving or self._may_be_hot(loads)
-        if not self._curious:
+        if self._asked:
+            for guild in self.policy.hot_guilds(known, now_s):
+                self._found_hot(guild)
+        share = self.policy.thresholds.hot_share
+        self._may_be_hot = bool(share) and any(load.cpu_share >= share for load in loads)
+        soon_s = now_s + ASK_LOOKS * self._runtime.rebalance_interval_s
+        self._curious = any(each.is_due(soon_s) for each in found)
+        if not self._curious and not self._may_be_hot:
             self.figures.forget_guilds()
 
     def _is_busy(self) -> bool:
         """Something is under way after which the load will be another."""
         return not all(map(self._runs, self.members())) or any(is_busy() for is_busy in self.busy)
 
-    def _may_be_hot(self, loads: Iterable[WorkerLoad]) -> bool:
-        share = self.policy.thresholds.hot_share
-        return bool(share) and any(load.cpu_share >= share for load in loads)
-
     def _carry_out(self, decision: Decision, loads: Sequence[WorkerLoad]) -> None:
         for vain in decision.in_vain:
             self.counts["rebalance_in_vain"] += 1
             log.log(
                 logging.INFO if vain.patience_s <= self.policy.thresholds.lasting_s else logging.DEBUG,  # once is enough
-                "%s; no guild that may move would help by moving", _sentence(vain, loads),
-                extra={"action": "rebalance_in_vain"} | _figures(vain, loads),
+                "%s; no guild that may move would help by moving", imbalance_sentence(vain, loads),
+                extra={"action": "rebalance_in_vain"} | imbalance_figures(vain, loads),
             )  # fmt: skip
         if decision.cause is not None:
             self.counts["rebalance_decisions"] += 1
             log.info(
-                "%s; %d of its guilds move", _sentence(decision.cause, loads), len(decision.moves),
-                extra={"action": "rebalance", "guilds": dict(decision.moves)} | _figures(decision.cause, loads),
+                "%s; %d of its guilds move", imbalance_sentence(decision.cause, loads), len(decision.moves),
+                extra={"action": "rebalance", "guilds": dict(decision.moves)} | imbalance_figures(decision.cause, loads),
             )  # fmt: skip
             self._to_move.extend(decision.moves)
             self._move_next()
@@ -272,32 +280,3 @@ class Balance:
             self.dedicate(guild_id, lambda _: None, used)
         else:
             log.warning("`flora place %s dedicated` would relieve its neighbours: %s", guild_id, used, extra=more)
-
-
-def _sentence(imbalance: Imbalance, loads: Sequence[WorkerLoad]) -> str:
-    figures = _figures(imbalance, loads)
-    return f"worker {imbalance.worker} is far over the mean ({figures['dimension']}): {figures['has']}, the mean is {figures['mean']}"
-
-
-def _figures(imbalance: Imbalance, loads: Sequence[WorkerLoad]) -> dict[str, Any]:
-    dimension = imbalance.dimension
-    accepting = [load.of(dimension) for load in loads if load.accepts]
-    has = next((load.of(dimension) for load in loads if load.worker == imbalance.worker), 0.0)
-    mean = sum(accepting) / max(1, len(accepting))
-    return {
-        "worker": imbalance.worker,
-        "dimension": dimension.name.lower(),
-        "has": _for_people(dimension, has),
-        "mean": _for_people(dimension, mean),
-        "loads": {load.worker: _for_people(dimension, load.of(dimension)) for load in loads},
-    }
-
-
-def _for_people(dimension: Dimension, value: float) -> str:
-    match dimension:
-        case Dimension.PROCESSOR:
-            return f"{value * 100:.0f} %"
-        case Dimension.MEMORY:
-            return f"{value / (1 << 20):.0f} MB"
-        case Dimension.BACKLOG:
-            return f"{value:.0f}"

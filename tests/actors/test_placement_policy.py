@@ -252,6 +252,15 @@ def test_given_a_noisy_balanced_load_when_looked_at_for_long_then_nothing_moves(
         assert not policy.rebalance(loads, guilds, look * LOOK_S).moves
 
 
+def test_given_an_imbalance_on_its_way_down_when_it_is_due_then_nothing_moves_and_it_is_when_it_is_back():
+    policy, guilds = PlacementPolicy(), [guild(number, 0, 0.1) for number in range(8)]
+    hot, milder = loads_of(guilds, 2), [load(0, 0.5), load(1, 0.1)]
+
+    assert not policy.rebalance(hot, guilds, 0).moves
+    assert not policy.rebalance(milder, guilds, LASTING_S).moves
+    assert policy.rebalance(hot, guilds, LASTING_S + LOOK_S).moves
+
+
 def test_given_one_guild_hotter_than_all_others_when_rebalanced_then_it_stays():
     guilds = [guild(1, 0, 0.95), guild(2, 1, 0.05), guild(3, 2, 0.05)]
 

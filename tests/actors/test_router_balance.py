@@ -179,6 +179,8 @@ def test_given_an_imbalance_that_is_over_then_guilds_are_not_asked_about_any_mor
     town.serve(0, _1=0.4, _2=0.4)
 
     town.goes_on(15)
+    assert not town.reads_guilds(), "it may be over soon"
+    town.goes_on(15)
     assert town.reads_guilds()
     town.cpu_share[G] = town.cpu_share[H] = 0.05
     town.goes_on(60)
@@ -310,13 +312,15 @@ def test_given_a_guild_that_is_hot_for_long_then_the_log_says_what_would_help(ca
     town.serve(1, _3=0.44)
 
     with caplog.at_level(logging.WARNING, "flora.actors.router_balance"):
-        town.goes_on(400)
+        town.goes_on(450)
 
     told = [record.getMessage() for record in caplog.records]
     assert told == [
         f"`flora place {guild} dedicated` would relieve its neighbours: it has used {percent} % of a core for 5 minutes"
         for guild, percent in ((G, 45), (J, 44))
     ]
+    asked = [question.with_guilds for question in town.questions]
+    assert sum(asked) <= len(asked) / 5, "every half minute is enough for that"
 
 
 def test_given_hot_guilds_get_workers_when_one_is_hot_for_long_then_it_gets_one_once():
