@@ -197,6 +197,7 @@ class Supervisor(FloraActor):
                 at_us=at_us,
                 outcome="died",
                 guild_id=child.dedicated_to or "",
+                event=child.name,
                 why=child.death,
             )
         )

@@ -163,7 +163,7 @@ def test_given_a_child_that_dies_then_that_begins_a_trace_to_which_belongs_what_
 
     records = list(TraceReader(settings.data_dir / TRACES_FOLDER).records())
     (death,) = (record for record in records if record.name == "process.end")
-    assert (death.process, death.outcome) == ("worker 0", "died")
+    assert (death.process, death.event, death.outcome) == ("worker 0", "worker 0", "died")
     assert death.why.startswith("its process ended: ")
     (trace,) = Kid.died_under
     assert trace is not None
