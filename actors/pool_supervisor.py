@@ -159,6 +159,8 @@ class PoolSupervisor(Supervisor):
         if msg.worker_id >= FIRST_DEDICATED_WORKER:
             super().receiveMsg_StopWorker(msg, sender)
             return
+        if self._draining:
+            raise ShuttingDown("the system is going down")
         if self._goal is None or self._goal.wants(msg.worker_id):
             raise Conflict(f"worker {msg.worker_id} is to stay", worker=msg.worker_id)
         name = f"worker {msg.worker_id}"

@@ -115,7 +115,7 @@ class Router(FloraActor):
         self._places.choose = self._balance.choose
         self._pool = PoolKeeper(
             *(self, self._state, self._places, self._loads, self._wedges, self._balance),
-            knows_guilds=lambda: self._recovering is None,
+            may_act=lambda: self._recovering is None and not self._is_draining,
         )
         self._views = Views(self, self._state, self._places, self._balance, self._pool)
         self._balance.dedicate = self._views.pins.dedicate

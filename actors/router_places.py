@@ -248,6 +248,8 @@ class Places:
     def quarantine(self, guild_id: GuildId, reason: str) -> None:
         """Gives a guild whose lane is held, with nothing under way, a worker of its own."""
         self.moves.forget(guild_id, reason)  # it may have been leaving, or arriving, when it happened
+        lane = self._state.lanes.get(guild_id)
+        source = None if lane is None else lane.worker
         before = self.homes.remove(guild_id)
         if before is not None:
             self._stop_worker(before)
@@ -259,7 +261,7 @@ class Places:
             f"{reason}; the script now runs in quarantine, in a process of its own, until a new deployment stays healthy",
         )
         self.note(guild_id, Placement.QUARANTINED, reason)
-        self._record("guild.quarantine", guild_id, home.worker, why=reason)
+        self._record("guild.quarantine", guild_id, home.worker, why=reason, source=source)
         self._settle(home)
         if not self._has_served(guild_id) and self._loads.is_first_deploy(guild_id):
             self._fail(home, "its script ended the worker while it loaded")

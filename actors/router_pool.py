@@ -44,11 +44,11 @@ class PoolKeeper:
         loads: Loads,
         wedges: Wedges,
         balance: Balance,
-        knows_guilds: Callable[[], bool],
+        may_act: Callable[[], bool],
     ) -> None:
-        """knows_guilds: False while a router that was restarted still finds out who has what: then nothing is done."""
+        """may_act: False while a router that was restarted still finds out who has what, and when the system goes down."""
         self._shell = shell
-        self._knows_guilds = knows_guilds
+        self._may_act = may_act
         self._state = state
         self._places = places
         self._loads = loads
@@ -90,7 +90,7 @@ class PoolKeeper:
     def _look(self) -> None:
         if self._is_looking:  # a move that is refused at once
             return
-        if self._knows_guilds():
+        if self._may_act():
             self._is_looking = True
             try:
                 for action in self._plan.look(time.monotonic(), _Sight(self), time.time()):

@@ -62,10 +62,11 @@ def test_given_workers_that_guilds_do_not_come_to_then_it_is_said():
         a_worker(1000, dedicated=True, accepts=False),
     ]
     workers.append(a_worker(2, cpu_percent=None))
+    workers.append(a_worker(3, pool_state="draining", accepts=False))
 
     lines = shown(None, Sample(1.0, {}, workers, []))
 
-    assert [line.split()[2] for line in lines[5:9]] == ["closed", "down", "up", "up"]
+    assert [line.split()[2] for line in lines[5:10]] == ["closed", "down", "up", "draining", "up"]
     assert lines[7].split()[6] == "?"
 
 
