@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
+
+from flora.scripts.ownership import problems
 
 pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 
@@ -17,12 +17,8 @@ GUILDS = 6
 PER_S = 200.0
 WITHIN_S = 20.0
 REPLIES = """
-const seen = kv.store("seen")
 on("messageCreate", async (msg) => {
-    if (msg.author.bot) return
-    const count = Number((await seen.get("count")) ?? 0) + 1
-    await seen.set("count", String(count))
-    await msg.reply(msg.content + " " + count)
+    if (!msg.author.bot) await msg.reply(`${msg.content} ${await kv.increment("seen")}`)
 })
 """
 
@@ -71,18 +67,10 @@ class Pool:
         return Load(self, count)
 
     def check_whole(self):
-        """Each guild is served by exactly one isolate, and no store is open in two processes."""
-        guilds = self.flora.api("GET", "/guilds/status", token=OPERATOR)
-        assert {facts["state"] for facts in guilds} == {"serving"}
-        isolates = len(guilds) + len(self.workers())  # each worker has one for events of no guild
-        self.wait_for(
-            lambda: self.flora.metrics()["isolate_count"] == isolates, WITHIN_S, f"not {isolates} isolates are left"
-        )
-        owners = Counter(path for pid in self.worker_pids() for path in set(open_stores(pid)))
-        assert all(count == 1 for count in owners.values()), owners
-
-    def worker_pids(self):
-        return [pid for pid, title in self.flora.processes().items() if title.startswith("flora: worker")]
+        """Each guild is served by exactly one isolate, and no store has two owners."""
+        data, ids = self.flora.folder / "data", [guild.id for guild in self.guilds]
+        self.wait_for(lambda: not problems(data, ids), WITHIN_S, "not whole again")
+        assert problems(data, ids) == []
 
 
 class Load:
@@ -111,15 +99,6 @@ class Load:
             assert [sent for sent, _ in replies] == expected
             counts = [counted for _, counted in replies]
             assert counts == list(range(counts[0], counts[0] + len(counts)))
-
-
-def open_stores(pid):
-    """Files of key-value stores that a process has open."""
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(OSError):
-            path = str(link.readlink())
-            if "/data/kv/" in path:
-                yield path
 
 
 @pytest.fixture(scope="module")
