@@ -80,6 +80,7 @@ class HttpFrontend(FloraActor):
         self._server: ApiServer | None = None
         self._database: Database | None = None
         self._entrance: Entrance | None = None
+        self._trace_files: TraceFiles | None = None
         self._trace_push: TracePush | None = None
         self._metrics_push: MetricsPush | None = None
 
@@ -98,6 +99,7 @@ class HttpFrontend(FloraActor):
             settings.database.url, max_connections=min(MAX_CONNECTIONS, settings.database.max_connections)
         )
         self._entrance = entrance = open_entrance(settings)
+        self._trace_files = TraceFiles(settings.data_dir / TRACES_FOLDER, limits)
         token_store = PostgresTokenStore(self._database)
         tokens = BearerTokens(token_store)
         deps = Deps(
@@ -110,7 +112,7 @@ class HttpFrontend(FloraActor):
                 user_guilds=entrance.user_guilds if entrance else None,
             ),
             log_streams=self._streams,
-            trace_files=TraceFiles(settings.data_dir / TRACES_FOLDER, limits),
+            trace_files=self._trace_files,
             audit=self._audit,
             traces=RequestTraces(self._keep_request, self.name, settings.trace.slow_ms * 1000),
             boot=self._boot,
@@ -191,6 +193,8 @@ class HttpFrontend(FloraActor):
         if self._server is not None:
             await self._server.stop()
             await self._audit.written(AUDIT_LAST_S)
+        if self._trace_files is not None:
+            self._trace_files.close()
         for push in (self._trace_push, self._metrics_push):
             if push is not None:
                 await push.stop()

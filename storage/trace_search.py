@@ -67,7 +67,7 @@ class _Search:
         spans_us = {trace_id: _span_us(lines.values()) for trace_id, lines in self.lines.items()}
         least_us = self.wanted.slower_than_us or -1
         enough = len(self.found) + self.limit  # of those that are looked at now; the others are older than all of them
-        for trace_id in sorted(self.lines, key=spans_us.__getitem__, reverse=True):
+        for trace_id in sorted(self.lines, key=lambda trace_id: (-spans_us[trace_id][0], trace_id)):
             lines, (began_us, ended_us) = self.lines[trace_id], spans_us[trace_id]
             if began_us < since_us:
                 kept[trace_id] = lines

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flora.scripts.cli.arguments import Args, Parser
-from flora.scripts.cli.errors import CliError, UsageError
+from flora.scripts.cli.errors import CliError, Unreachable, UsageError
 from flora.scripts.cli.logs import moment_ms
 from flora.scripts.cli.output import colours, note, plural, print_json, safe
 
@@ -24,7 +24,7 @@ FORMATS = ("chrome", "otlp")
 DEFAULT_LISTED, DEFAULT_EXPORTED = 20, 1000
 LONGEST_LIMIT = 100_000
 UNITS_US = {"us": 1, "µs": 1, "ms": 1000, "s": 1_000_000, "m": 60_000_000}
-LOOK_EVERY_S = 0.25
+AWAY_S = 3.0
 
 
 def add_to(parser: Parser) -> None:
@@ -78,6 +78,7 @@ def run_list(args: Args) -> int:
         _print_lines(traces, _look())
     else:
         note(f"No traces found in {source.where}")
+    _tell_if_cut(source)
     return 0
 
 
@@ -101,14 +102,19 @@ def run_follow(args: Args) -> int:
     from flora.scripts.cli.trace_source import source_of
 
     wanted, look = _filter(args), _look()
-    poll = source_of(args).poll()
+    source: Source = source_of(args)
+    poll = source.poll()
     settling = Settling()
     note("Following traces; press Ctrl-C to stop")
     while True:
-        settling.take(poll(), time.monotonic())
+        try:
+            settling.take(poll(), time.monotonic())
+        except Unreachable as error:
+            note(f"({error}; trying again)")
+            time.sleep(AWAY_S)
         traces = [trace for trace in settling.settled(time.monotonic()) if wanted.matches(trace)]
         _print_new(traces, look, as_json=args.json)
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(source.every_s)
 
 
 def run_export(args: Args) -> int:
@@ -124,7 +130,13 @@ def run_export(args: Args) -> int:
     where = f" to {args.out}" if args.out else ""
     hint = "; open it at https://ui.perfetto.dev" if args.format == "chrome" and args.out else ""
     note(f"Wrote {plural(len(traces), 'trace')}{where}{hint}")
+    _tell_if_cut(source)
     return 0
+
+
+def _tell_if_cut(source: Source) -> None:
+    if not source.complete:
+        note("(the server looked at the newest files only; where flora runs, all are searched)")
 
 
 def _document(form: str, traces: list[Trace]) -> dict[str, Any]:

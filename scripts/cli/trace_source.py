@@ -30,6 +30,8 @@ class Source(Protocol):
     """Traces from somewhere. Every method raises CliError where that cannot be read."""
 
     where: str  # for people
+    every_s: float  # how often it may be polled
+    complete: bool  # False: the last search did not go back as far as it might have
 
     def newest(self, wanted: TraceFilter, limit: int) -> list[Trace]:
         """The newest ones that match, newest first."""
@@ -94,6 +96,8 @@ class FolderSource:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.where = str(folder)
+        self.every_s = 0.25
+        self.complete = True
 
     def newest(self, wanted: TraceFilter, limit: int) -> list[Trace]:
         with self._readable():
@@ -128,6 +132,8 @@ class ApiSource:
     def __init__(self, client: ApiClient, guild_id: str | None) -> None:
         self._client = client
         self.where = client.api_url
+        self.every_s = 2.0
+        self.complete = True
         self._guild_id = guild_id
 
     def newest(self, wanted: TraceFilter, limit: int) -> list[Trace]:
@@ -141,7 +147,9 @@ class ApiSource:
             "guild_id": wanted.guild_id,
         }
         found = self._get("/traces", {name: value for name, value in query.items() if value} | {"limit": str(limit)})
-        return _traces(found)
+        traces = _traces(found)
+        self.complete = bool(found.get("complete", True))
+        return traces
 
     def candidates(self, text: str) -> list[Trace]:
         from urllib.parse import quote

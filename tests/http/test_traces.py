@@ -25,15 +25,19 @@ def a_hop(trace: str, span: int, guild_id: str, **facts: Any) -> TraceRecord:
     return TraceRecord(trace=trace, span=f"{span:016x}", guild_id=guild_id, **known)
 
 
-@pytest.fixture
-async def tracing_host(make_host: Any, tmp_path: Path) -> Any:
-    writer = TraceWriter(tmp_path, "worker 0", 64_000_000)
+def write_some(folder: Path) -> None:
+    writer = TraceWriter(folder, "worker 0", 64_000_000)
     writer.add(a_hop(MINE, 1, GUILD, event="messageCreate"))
     writer.add(a_hop(THEIRS, 2, OTHER, outcome="threw"))
     writer.add(a_hop(BOTH, 3, "", name="http POST /api/secrets/rotate", kind="http"))
     writer.add(a_hop(BOTH, 4, GUILD, parent=f"{3:016x}"))
     writer.add(a_hop(BOTH, 5, OTHER, parent=f"{3:016x}", outcome="timed_out", took_us=900_000))
     writer.close()
+
+
+@pytest.fixture
+async def tracing_host(make_host: Any, tmp_path: Path) -> Any:
+    write_some(tmp_path)
     return await make_host(trace_files=TraceFiles(tmp_path, HttpLimits()))
 
 
@@ -104,6 +108,17 @@ async def test_given_a_search_that_takes_long_then_others_are_served_and_too_man
     assert (await tracing_host.get("/api/traces", **OPERATOR)).status == 429
     go_on.set()
     assert {response.status for response in await asyncio.gather(*waiting)} == {404}
+
+
+async def test_given_more_than_one_request_may_read_then_the_answer_says_that_there_is_more(
+    make_host: Any, tmp_path: Path
+) -> None:
+    write_some(tmp_path)
+    host = await make_host(trace_files=TraceFiles(tmp_path, HttpLimits(trace_bytes=10)))
+
+    answer = await (await host.get("/api/traces", **OPERATOR)).json()
+
+    assert answer == {"traces": [], "complete": False}
 
 
 async def test_given_a_folder_that_cannot_be_read_then_it_says_so(make_host: Any, tmp_path: Path) -> None:
