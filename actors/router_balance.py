@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 ANSWER_LIMIT_S = 1.0  # who takes longer to say how it is gets no more guilds until it does
 SMOOTHING_SHARE = 1 / 3  # of how long an imbalance must last
 MEMORY_SHARE = 0.75  # of what a worker may have; the memory watch ends isolates at the whole
+LEAST_SHARE = 0.001  # of a core; less is nothing
 PAUSE_S = 0.05  # between two moves
 ASK_LOOKS = 4  # before something is to be decided, guilds are asked about: two give a first figure, more a smooth one
 HOT_LOOK_S = 30.0  # so often guilds are asked about where one might be hot, and nothing else is the matter
@@ -86,6 +87,7 @@ class Balance:
         self._was_on: dict[GuildId, WorkerId] = {}
         self._moved_at_s: dict[GuildId, float] = {}
         self._guilds_on: Counter[WorkerId] = Counter()
+        self._coming: dict[WorkerId, float] = {}  # shares of a core that its figures do not show yet
         self._were_down: set[WorkerId] = set()  # at the last look
         self._to_move: deque[tuple[GuildId, WorkerId]] = deque()
         self._moving: GuildId | None = None
@@ -109,9 +111,19 @@ class Balance:
         return worker
 
     def spread(self, guilds: Iterable[GuildId], onto: Iterable[WorkerId]) -> dict[GuildId, WorkerId]:
-        """For each guild one of these workers, none of which is its own; see `PlacementPolicy.spread`."""
+        """For each guild one of these workers, none of which is its own; see `PlacementPolicy.spread`.
+
+        What goes where is counted at once: whoever empties a worker asks many times between two looks.
+        """
         loads = [self._load_of(worker) for worker in onto]
-        return self.policy.spread(self._known(guilds), loads)
+        if not any(load.accepts for load in loads):  # none has said how it is; guilds must go somewhere
+            loads = [replace(load, accepts=self._runs(load.worker)) for load in loads]
+        known = {guild.guild_id: guild for guild in self._known(guilds)}
+        targets = self.policy.spread(known.values(), loads)
+        for guild_id, target in targets.items():
+            self._guilds_on[target] += 1
+            self._coming[target] = self._coming.get(target, 0.0) + known[guild_id].cpu_share
+        return targets
 
     def loads(self) -> list[WorkerLoad]:
         """The pool as it is now."""
@@ -121,7 +133,7 @@ class Balance:
         figures = self.figures.worker(worker)
         return WorkerLoad(
             worker=worker,
-            cpu_share=figures.cpu_share,
+            cpu_share=figures.cpu_share + self._coming.get(worker, 0.0),
             rss_bytes=figures.rss_bytes,
             backlog=self._state.lanes.pressure_on(worker),
             guilds=self._guilds_on[worker],
@@ -166,6 +178,7 @@ class Balance:
                 self._moved_at_s[guild_id] = now_s
         self._was_on = now_on
         self._guilds_on = Counter(now_on.values())
+        self._coming = {worker: share / 2 for worker, share in self._coming.items() if share > LEAST_SHARE}
         cool_down_s = self._runtime.rebalance_cool_down_s
         self._moved_at_s = {g: at_s for g, at_s in self._moved_at_s.items() if now_s - at_s < cool_down_s}
 

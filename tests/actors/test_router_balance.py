@@ -385,3 +385,27 @@ def test_given_guilds_that_must_leave_when_their_figures_are_known_then_they_are
 
     alone = targets[G]
     assert [guild_id for guild_id, target in targets.items() if target == alone] == [G]
+
+
+def test_given_guilds_that_leave_one_by_one_between_two_looks_then_they_do_not_all_go_to_the_same_worker():
+    town = Town(workers=3)
+    town.serve(0, **{f"_{n}": 0.01 for n in range(1, 41)})
+    town.serve(1, _100=0.1)
+    town.balance.busy.append(lambda: True)
+    town.goes_on(30)
+
+    targets = [
+        town.balance.spread([GuildId(str(n))], [WorkerId(1), WorkerId(2)])[GuildId(str(n))] for n in range(1, 41)
+    ]
+
+    assert 10 <= targets.count(WorkerId(1)) <= 20
+
+
+def test_given_workers_none_of_which_answers_when_guilds_must_leave_then_they_go_to_those_that_run():
+    town = Town(workers=3)
+    town.serve(0, _1=0.1)
+    town.silent = {0, 1, 2}
+    town.goes_on(10)
+    town.state.workers[WorkerId(2)].address = None
+
+    assert town.balance.spread([G], [WorkerId(1), WorkerId(2)]) == {G: 1}
