@@ -8,6 +8,7 @@ from flora.actors.base import FloraActor
 from flora.actors.placement import is_dedicated
 from flora.actors.queue_wait import QueueWait
 from flora.actors.router_balance import Balance
+from flora.actors.router_notable import guild_figures
 from flora.actors.router_places import Places
 from flora.actors.router_state import RouterState
 from flora.actors.router_views import Views
@@ -36,13 +37,15 @@ class RouterMetrics:
         """Answers when every living worker has answered, or has not in time."""
 
         def answer(found: dict[WorkerId, dict[str, Any]]) -> None:
-            self._shell.reply_ok(request, asker, self._put_together(found))
+            self._shell.reply_ok(request, asker, self._put_together(found, request.notable))
 
-        self._views.ask_workers(ReadMetrics(req_id=ReqId("")), answer)
+        self._views.ask_workers(ReadMetrics(req_id=ReqId(""), notable=request.notable), answer)
 
-    def _put_together(self, found: dict[WorkerId, dict[str, Any]]) -> dict[str, Any]:
+    def _put_together(self, found: dict[WorkerId, dict[str, Any]], notable: int) -> dict[str, Any]:
+        of_guilds = [said.pop("guilds") for said in found.values() if "guilds" in said]
         workers = [facts | {"metrics": found.get(facts["worker"])} for facts in self._views.workers_facts(found)]
-        return {**self._shell.figures(), "workers": workers}
+        about_guilds = {"guilds": guild_figures(self._views, self._places, of_guilds, notable)} if notable else {}
+        return {**self._shell.figures(), **about_guilds, "workers": workers}
 
     def own(self) -> dict[str, Any]:
         """What the router itself counts."""

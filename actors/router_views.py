@@ -64,24 +64,25 @@ class Views:
             return
         end = self._state.workers.get(lane.worker) if lane is not None else None
         if lane is None or lane.held or lane.gated or end is None or end.address is None:
-            self._shell.reply_ok(request, asker, self._guild_facts(guild_id, None))
+            self._shell.reply_ok(request, asker, self.guild_facts(guild_id, None))
             return
 
         def answered(reply: Ok | Failed) -> None:
             usage = reply.value.get(guild_id) if isinstance(reply, Ok) else None
-            self._shell.reply_ok(request, asker, self._guild_facts(guild_id, usage))
+            self._shell.reply_ok(request, asker, self.guild_facts(guild_id, usage))
 
         self._shell.ask(end.address, ReadGuildUsage(req_id=ReqId(""), guild_id=guild_id), answered, USAGE_LIMIT_S)
 
-    def _guild_facts(self, guild_id: GuildId, usage: dict[str, Any] | None) -> dict[str, Any]:
+    def guild_facts(self, guild_id: GuildId, usage: dict[str, Any] | None) -> dict[str, Any]:
+        """As `DescribeGuild` says. usage: what its worker said, if it did."""
         lane = self._state.lanes.get(guild_id)
         home = self._places.home(guild_id)
-        placement, reason, since_s = self._placement_of(guild_id, home)
+        placement, reason, since_s = self.placement_of(guild_id, home)
         return {
             "guild_id": guild_id,
             "worker": lane.worker if lane is not None else None,
             "placement": placement.value,
-            "state": self._state_of(guild_id, home, usage).value,
+            "state": self.state_of(guild_id, home, (usage or {}).get("state")).value,
             "reason": reason or None,
             "since": rfc3339(since_s) if reason else None,
             "waiting": len(lane.waiting) if lane is not None else 0,
@@ -89,14 +90,16 @@ class Views:
             "usage": usage,
         }
 
-    def _placement_of(self, guild_id: GuildId, home: Home | None) -> tuple[Placement, str, float]:
+    def placement_of(self, guild_id: GuildId, home: Home | None) -> tuple[Placement, str, float]:
+        """Where a guild is, why, and since when."""
         if home is not None:
             return home.placement, home.reason, home.since_s
         if guild_id in self._places.failed:
             return (Placement.SHARED, *self._places.failed[guild_id])
         return self._places.default(guild_id)
 
-    def _state_of(self, guild_id: GuildId, home: Home | None, usage: dict[str, Any] | None) -> GuildState:
+    def state_of(self, guild_id: GuildId, home: Home | None, said: str | None) -> GuildState:
+        """How a guild's isolate is. said: by its worker."""
         if guild_id not in self._state.lanes:
             return GuildState.FAILED
         if home is not None and home.stage is not Stage.SERVING:
@@ -104,7 +107,7 @@ class Views:
         lane = self._state.lanes[guild_id]
         if lane.held or lane.gated:
             return GuildState.LOADING
-        return GuildState(usage["state"]) if usage and "state" in usage else GuildState.SERVING
+        return GuildState.SERVING if said is None else GuildState(said)
 
     # All of them
 
@@ -113,11 +116,14 @@ class Views:
 
         def answer(found: dict[WorkerId, dict[str, Any]]) -> None:
             usage = {guild_id: used for of_worker in found.values() for guild_id, used in of_worker.items()}
-            guilds = {*self._state.lanes, *self._places.failed, *(home.guild_id for home in self._places.homes)}
-            facts = [self._guild_facts(guild_id, usage.get(guild_id)) for guild_id in sorted(guilds)]
+            facts = [self.guild_facts(guild_id, usage.get(guild_id)) for guild_id in sorted(self.guilds())]
             self._shell.reply_ok(request, asker, facts)
 
         self.ask_workers(ReadGuildUsage(req_id=ReqId("")), answer)
+
+    def guilds(self) -> set[GuildId]:
+        """Every guild that has a script."""
+        return {*self._state.lanes, *self._places.failed, *(home.guild_id for home in self._places.homes)}
 
     def describe_workers(self, request: DescribeWorkers, asker: Address) -> None:
         """Answers when every worker has said what it uses, or does not in time."""

@@ -32,6 +32,7 @@ from flora.actors.worker_isolates import DEFAULT_RUNTIME, Isolates, Resident, Su
 from flora.actors.worker_moves import WorkerMoves
 from flora.actors.worker_reports import RouterReports
 from flora.actors.worker_tracing import EventHops
+from flora.actors.worker_usage import GuildUsage
 from flora.actors.worker_watch import DEADLINE_SWEEP_S, Watch
 from flora.messages.base import Address
 from flora.messages.cron import CronTick, ListCronJobs, RunCronJob
@@ -47,10 +48,9 @@ from flora.messages.isolate import (
     IsolateReport,
     IsolateUsage,
     OpsAnswered,
-    ReadUsage,
 )
 from flora.messages.kv import KvCall, ReleaseKv
-from flora.messages.lifecycle import Drain, Peers, Start
+from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
 from flora.messages.migration import DropFrozen, MoveOut, ThawGuild
 from flora.messages.placement import ReadGuildUsage, ReadLoad
@@ -79,7 +79,6 @@ class Worker(FloraActor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._usage: dict[str, dict[str, Any]] = {}  # answers to the question that is being asked
         self.counters = WorkerCounters()
 
     # Start and peers
@@ -125,6 +124,7 @@ class Worker(FloraActor):
             ready=self._ready,
         )
         self._isolates = Isolates(self, around, self._event_hops)
+        self._usage = GuildUsage(self._isolates, self._host, self._drain_local)
         kv_side, kv_tally = WorkerSide(self, self._isolates, self._event_hops), KvTally(self.counters)
         exports_root = msg.settings.data_dir / EXPORTS_FOLDER
         self._kv = KvService(backend_of(msg.settings), kv_side, kv_tally, exports_root)
@@ -305,7 +305,7 @@ class Worker(FloraActor):
                 case IsolateClosed():
                     self._isolates.closed(message)
                 case IsolateUsage():
-                    self._usage[self._isolates.residents[message.key].guild_id] = message.usage
+                    self._usage.said(message)
                 case _:
                     log.error("unexpected message of an isolate: %r", message)
 
@@ -396,13 +396,17 @@ class Worker(FloraActor):
         self._kv.note_figures()
         return {**self.counters.snapshot(), "cpu_us": time.process_time_ns() // 1000}
 
+    def receiveMsg_ReadMetrics(self, msg: ReadMetrics, sender: Address) -> None:
+        about_guilds = {"guilds": self._usage.notable(msg.notable)} if msg.notable else {}
+        self.reply_ok(msg, sender, self.figures() | about_guilds)
+
     def receiveMsg_ReadGuildUsage(self, msg: ReadGuildUsage, sender: Address) -> None:
         """What guilds use."""
-        self.reply_ok(msg, sender, self._usage_of(msg.guild_id, with_heap=msg.guild_id is not None))
+        self.reply_ok(msg, sender, self._usage.of(msg.guild_id, with_heap=msg.guild_id is not None))
 
     def receiveMsg_ReadLoad(self, msg: ReadLoad, sender: Address) -> None:
         """How much this worker does, and if wanted each of its guilds."""
-        used = self._usage_of(None, with_heap=False) if msg.with_guilds else {}
+        used = self._usage.of(None, with_heap=False) if msg.with_guilds else {}
         memory = self._watch.memory_of_guilds() if used else {}
         guilds = {
             guild_id: (usage["cpu_us"], usage["events_done"], memory.get(guild_id, 0))
@@ -410,15 +414,6 @@ class Worker(FloraActor):
         }
         now = {"cpu_us": time.process_time_ns() // 1000, "at_us": time.monotonic_ns() // 1000}
         self.reply_ok(msg, sender, now | {"rss_bytes": resident_bytes() or 0, "guilds": guilds})
-
-    def _usage_of(self, guild_id: GuildId | None, *, with_heap: bool) -> dict[str, dict[str, Any]]:
-        """Of one guild, or of all. Their isolates answer at once: they are actors of this very process."""
-        self._usage = {}
-        for resident in self._isolates.serving.values():
-            if resident.guild_id and guild_id in (None, resident.guild_id):
-                self._isolates.tell(resident, ReadUsage(with_heap=with_heap))
-        self._drain_local()
-        return self._usage
 
     def flush(self) -> None:
         """Takes in what the isolates said, then sends what each link has to say."""

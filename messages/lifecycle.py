@@ -60,6 +60,8 @@ class DescribeSystem(Request):
 class ReadMetrics(Request):
     """To any actor: what it counts. Ok.value: see `flora.messages.metrics`. The router asks its workers, too."""
 
+    notable: int = 0  # of router and workers: about so many guilds as well
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareStorage(Request):

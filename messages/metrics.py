@@ -6,7 +6,10 @@ An actor answers `ReadMetrics` with `{name: number}`; beside the numbers stand
     "process"       {"cpu_us", "rss_bytes", "unknown_messages", "traces_lost"} of its process
     "series"        {key of FAMILIES: {label values: sample}}; a histogram's sample is (counts per bucket, sum), the last bucket being
                     for what is above all bounds
-    "workers"       the router only: one such answer per worker, with the facts of GET /api/workers
+    "workers"       the router only: the facts of GET /api/workers, each with such an answer, or None, as "metrics"
+    "guilds"        if asked for: of a worker {"usage": {guild id: as in ReadGuildUsage}, "states": {guild id: state of one that is not
+                    serving}}; of the router {"notable": [as GET /api/guilds/status], "states": {state: how many guilds}, "placements":
+                    {placement: how many}}
 
 Everything is counted in whole numbers, times in microseconds; `Family.per_unit` turns them into what is shown. Label values come from sets
 that are bounded here or where they are counted: a series costs whoever collects it memory for good.
@@ -25,6 +28,10 @@ Sample = int | HistogramSample
 Series = Mapping[str, Mapping[Labels, Sample]]
 Answer = Mapping[str, Any]
 """What `ReadMetrics` is answered with."""
+
+MAX_GUILDS: Final = 100
+"""So many guilds have series of their own: those that are not simply serving on a shared worker first, then those that used the most
+processor time in the last minute. The others are in the sums, and in GET /api/guilds/status."""
 
 OTHER: Final = "other"
 """Label value of everything that is outside a bounded set."""

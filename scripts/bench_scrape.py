@@ -25,7 +25,7 @@ from flora.http.metrics.reading import Reading
 from flora.http.metrics.totals import Totals
 from flora.http.routes import TABLES
 from flora.messages.dispatch import Outcome
-from flora.messages.metrics import FAMILIES, OTHER, Labels, Sample
+from flora.messages.metrics import FAMILIES, MAX_GUILDS, OTHER, Labels, Sample
 from flora.messages.settings import MAX_WORKERS
 
 GUILDS: Final = (0, 100, 1_000, 10_000)
@@ -65,7 +65,11 @@ def reading(guilds: int, workers: int = MAX_WORKERS) -> Reading:
             for actor in actors
         },
         workers=[_worker(number) for number in range(workers)],
-        guilds=[_guild(number) for number in range(guilds)],
+        guilds={
+            "notable": [_guild(number) for number in range(min(guilds, MAX_GUILDS))],
+            "states": dict.fromkeys(STATES, guilds),
+            "placements": {"shared": guilds},
+        },
     )
 
 

@@ -56,7 +56,7 @@ class GuildIsolate(Actor):
 
     def _handle(self, msg: Message | ActorExitRequest) -> None:
         if isinstance(msg, BootIsolate):
-            self._session = IsolateSession(msg.key, msg.guild_id, msg.host)
+            self._session = msg.host.sessions[msg.key] = IsolateSession(msg.key, msg.guild_id, msg.host)
             return
         session = self._session
         if session is None or isinstance(msg, ActorExitRequest):

@@ -8,7 +8,8 @@ import secrets
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from flora.actors.isolate.allowance import LOG_BURST
 from flora.actors.isolate.engine import Engine, Isolate, Output, State
@@ -16,6 +17,7 @@ from flora.actors.isolate.memory_watch import Use
 from flora.actors.isolate.opening import IsolateSpec
 from flora.actors.sdk_files import sdk_text
 from flora.actors.worker_series import WorkerSeries
+from flora.messages.placement import GuildState
 from flora.messages.settings import Settings
 
 ENTROPY_BYTES = 32
@@ -38,12 +40,20 @@ def uses_fetch(script: str | None) -> bool:
     return any(re.search(rf"{name}(?<!\w{name})(?!\w)", script) for name in FETCH_NAMES)
 
 
+class Briefed(Protocol):
+    """A session as its worker sees it without asking its actor."""
+
+    def brief(self, now_s: float) -> tuple[GuildState, int]:
+        """Its state, and µs of processor time within the last minute; what it used within this moment may be missing."""
+
+
 class IsolateHost:
     """Opens isolates and collects what they say. Everything on the worker's thread."""
 
     def __init__(self, settings: Settings, recorder_path: Path, series: WorkerSeries | None = None) -> None:
         """Makes a host without isolates. `series`: where they count; None: nobody will ask."""
         self.series = series or WorkerSeries()
+        self.sessions: WeakValueDictionary[int, Briefed] = WeakValueDictionary()  # by key; each enters itself
         recorder_path.parent.mkdir(parents=True, exist_ok=True)
         self.settings = settings
         self.rng = random.Random()
@@ -58,6 +68,11 @@ class IsolateHost:
         self._owners: dict[int, tuple[int, int]] = {}  # isolate number → (key, generation)
         self._opened: dict[int, Isolate] = {}  # by key; the last one
         self._said: list[Said] = []
+
+    def brief(self, key: int, now_s: float) -> tuple[GuildState, int]:
+        """State of a session's isolate, and µs of processor time within the last minute."""
+        session = self.sessions.get(key)
+        return (GuildState.LOADING, 0) if session is None else session.brief(now_s)
 
     def fileno(self) -> int:
         """Readable when `collect` has something."""

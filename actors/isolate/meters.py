@@ -110,6 +110,10 @@ class Meters:
         times = (self._logs.tell_at_s, self._budget.ready_at_s if self.holding else timer_at_s)
         return min((at_s for at_s in times if at_s is not None), default=None)
 
+    def last_minute_us(self, now_s: float) -> int:
+        """Processor time that is known to have been used within the last minute."""
+        return self._cpu.last_minute_us(now_s)
+
     def usage(self, now_s: float) -> dict[str, Any]:
         """The part of ReadGuildUsage that is counted here."""
         self.look(now_s)

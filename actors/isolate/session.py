@@ -144,10 +144,15 @@ class IsolateSession(Serving):
         else:
             self._take_in(output)
 
+    def brief(self, now_s: float) -> tuple[GuildState, int]:
+        """See `Briefed`."""
+        state = STATES.get(self._phase, GuildState.THROTTLED if self._meters.holding else GuildState.SERVING)
+        return state, self._meters.last_minute_us(now_s)
+
     def tell_usage(self, *, with_heap: bool) -> None:
         """Answers ReadUsage."""
         now_s = time.monotonic()
-        state = STATES.get(self._phase, GuildState.THROTTLED if self._meters.holding else GuildState.SERVING)
+        state, _ = self.brief(now_s)
         heap_bytes = 0
         if with_heap and self._isolate is not None and self._isolate.idle:
             heap_bytes = self._isolate.heap_stats()["used_heap_size"]

@@ -1,20 +1,14 @@
 """Series about single workers, and single guilds of a bounded number. Pure.
 
-Time series cost whoever collects them memory for each value that a label ever had. So at most `MAX_GUILDS` guilds are listed:
-those that are not simply serving on a shared worker first, then those that used the most processor time in the last minute.
-What is left out is in the totals without labels, and in GET /api/guilds/status.
+Time series cost whoever collects them memory for each value that a label ever had: see `MAX_GUILDS` of `flora.messages.metrics`.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flora.http.metrics.points import Point, Shown
-from flora.messages.placement import GuildState, Placement
-
-MAX_GUILDS = 100
 
 Facts = Mapping[str, Any]
 
@@ -62,35 +56,28 @@ PER_GUILD = (
 )
 
 
-def notable(guilds: Iterable[Facts], most: int = MAX_GUILDS) -> list[Facts]:
-    """The guilds that get series of their own."""
+def families_of(workers: Sequence[Facts], guilds: Facts) -> Iterator[Shown]:
+    """What the router says of workers and guilds, as families.
 
-    def rank(facts: Facts) -> tuple[bool, float, str]:
-        usage = facts.get("usage") or {}
-        ordinary = facts["state"] == GuildState.SERVING and facts["placement"] == Placement.SHARED
-        return ordinary, -usage.get("cpu_us_last_minute", 0), facts["guild_id"]
-
-    return sorted(guilds, key=rank)[:most]
-
-
-def families_of(workers: Sequence[Facts], guilds: Sequence[Facts]) -> Iterator[Shown]:
-    """What `DescribeWorkers` and `DescribeGuilds` say, as families; none about workers when there are none."""
+    Args:
+        workers: As GET /api/workers.
+        guilds: "notable", "states", "placements" of its answer to `ReadMetrics`; nothing when it gave none.
+    """
     for metric in PER_WORKER:
         yield _family(metric, [({"worker": str(facts["worker"])}, metric.value(facts)) for facts in workers])
-    if not workers:
-        return
-    listed = notable(guilds)
-    yield _counted("flora_guilds", "Guilds with a script, by state.", "state", GuildState, guilds)
-    yield _counted("flora_guilds_placed", "Guilds with a script, by placement.", "placement", Placement, guilds)
+    yield _counted("flora_guilds", "Guilds with a script, by state.", "state", guilds.get("states", {}))
+    yield _counted(
+        "flora_guilds_placed", "Guilds with a script, by placement.", "placement", guilds.get("placements", {})
+    )
+    listed = guilds.get("notable", ())
     for metric in PER_GUILD:
         yield _family(metric, [({"guild_id": facts["guild_id"]}, metric.value(facts)) for facts in listed])
     states = [Point({"guild_id": facts["guild_id"], "state": str(facts["state"])}, 1) for facts in listed]
     yield Shown("flora_guild_state", "gauge", "1 for the state that the guild's isolate is in.", states)
 
 
-def _counted(name: str, text: str, label: str, values: Iterable[str], guilds: Sequence[Facts]) -> Shown:
-    counts = Counter(str(facts[label]) for facts in guilds)
-    return Shown(name, "gauge", text, [Point({label: str(value)}, counts[str(value)]) for value in values])
+def _counted(name: str, text: str, label: str, counts: Mapping[str, int]) -> Shown:
+    return Shown(name, "gauge", text, [Point({label: value}, count) for value, count in counts.items()])
 
 
 def _family(metric: Labelled, rows: Iterable[tuple[dict[str, str], float | None]]) -> Shown:

@@ -15,8 +15,7 @@ from flora.messages.base import Request, TraceContext
 from flora.messages.errors import FloraError
 from flora.messages.ids import ReqId
 from flora.messages.lifecycle import ReadMetrics
-from flora.messages.metrics import Answer, Labels, Sample
-from flora.messages.placement import DescribeGuilds
+from flora.messages.metrics import MAX_GUILDS, Answer, Labels, Sample
 
 log = logging.getLogger("flora.api")
 
@@ -34,7 +33,7 @@ class Reading:
     up: Mapping[str, bool]  # by actor
     processes: Mapping[str, Mapping[str, int]]  # by actor: "cpu_us", "rss_bytes", "unknown_messages"
     workers: Sequence[Facts]  # as GET /api/workers
-    guilds: Sequence[Facts]  # as GET /api/guilds/status; none when the router did not say
+    guilds: Facts  # see `families_of`; nothing when the router did not say, or was not asked
 
 
 class Reader:
@@ -48,11 +47,10 @@ class Reader:
 
     async def read(self, trace: TraceContext | None = None, *, guilds: bool = True) -> Reading:
         """Asks everybody. guilds: False leaves the guilds out."""
+        notable = MAX_GUILDS if guilds else 0
         async with self._one_at_a_time:
-            asked = (self._ask(role, ReadMetrics(req_id=ReqId(""), trace=trace)) for role in ROLES)
-            about_guilds = self._ask("router", DescribeGuilds(req_id=ReqId(""), trace=trace)) if guilds else _nothing()
-            *answers, found = await asyncio.gather(*asked, about_guilds)
-            return self._put_together(dict(zip(ROLES, answers, strict=True)), found or ())
+            asked = (self._ask(role, ReadMetrics(req_id=ReqId(""), trace=trace, notable=notable)) for role in ROLES)
+            return self._put_together(dict(zip(ROLES, await asyncio.gather(*asked), strict=True)))
 
     async def _ask(self, role: Role, request: Request) -> Any:
         try:
@@ -61,7 +59,7 @@ class Reader:
             log.debug("metrics without the %s: %s", role, exc, extra={"action": "metrics_partial"})
             return None
 
-    def _put_together(self, answers: Mapping[str, Answer | None], guilds: Sequence[Facts]) -> Reading:
+    def _put_together(self, answers: Mapping[str, Answer | None]) -> Reading:
         router = answers["router"] or {}
         workers = router.get("workers", ())
         named = {role.replace("_", " "): answer for role, answer in answers.items()}
@@ -76,9 +74,5 @@ class Reader:
             up={actor: answer is not None for actor, answer in named.items()},
             processes={actor: answer["process"] for actor, answer in named.items() if answer and "process" in answer},
             workers=workers,
-            guilds=guilds,
+            guilds=router.get("guilds", {}),
         )
-
-
-async def _nothing() -> None:
-    return None

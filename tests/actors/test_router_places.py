@@ -583,6 +583,33 @@ def test_given_guilds_when_all_are_described_then_those_that_failed_are_among_th
     assert found[H]["usage"] == {"state": "serving", "cpu_us": 1}
 
 
+def test_given_guilds_when_metrics_are_read_then_those_in_trouble_alone_or_busiest_are_notable_and_all_are_counted(
+    make_scene, recorder
+):
+    scene = make_scene(quarantine_probation_s=0)
+    here = [number for number in range(100, 300) if default_worker(GuildId(str(number)), len(scene.workers)) == 0][:5]
+    serve(scene, G, H, *(GuildId(str(number)) for number in here))
+    scene.worker_says(scene.workers[0], ack=9, lost=((H, "its script could not be loaded again"),))
+    asker = scene.stage.puppet()
+    scene.stage.say(asker, scene.router, ReadMetrics(req_id=ReqId("m"), notable=3))
+    used = {str(number): {"cpu_us_last_minute": number, "state": "serving"} for number in here}
+    for worker in scene.workers:
+        request = scene.stage.until(lambda worker=worker: scene.stage.seen_by(worker, ReadMetrics))[-1]
+        assert request.notable == 3
+        answer = {"guilds": {"usage": used, "states": {G: "throttled"}}}
+        scene.stage.say(worker, scene.router, Ok(req_id=request.req_id, value=answer))
+
+    found = scene.stage.until(lambda: scene.stage.seen_by(asker, Ok))[0].value["guilds"]
+
+    assert [(facts["guild_id"], facts["state"]) for facts in found["notable"]] == [
+        *sorted([(G, "throttled"), (H, "failed")]),
+        (str(here[-1]), "serving"),
+    ]
+    assert found["notable"][2]["usage"]["cpu_us_last_minute"] == here[-1]
+    assert (found["states"]["serving"], found["states"]["throttled"], found["states"]["failed"]) == (5, 1, 1)
+    assert found["placements"] == {"shared": 7, "dedicated": 0, "quarantined": 0}
+
+
 def test_given_workers_when_described_then_each_has_its_guilds_deaths_and_what_it_uses(make_scene, recorder):
     scene = make_scene()
     number, own = quarantine(scene, recorder)

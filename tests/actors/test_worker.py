@@ -71,6 +71,27 @@ def test_given_a_guild_when_asked_how_busy_it_is_then_a_worker_says_it_of_itself
     assert memory_bytes >= 5_000_000
 
 
+def test_given_guilds_when_asked_for_the_notable_ones_then_the_busiest_are_told(
+    make_worker,
+) -> None:
+    worker = make_worker(dispatch_timeout_s=10)
+    spins = "on('messageCreate', (c) => { const end = Date.now() + Number(c.msg.content); while (Date.now() < end); })"
+    for number, guild in enumerate((GUILD, OTHER, "3")):
+        worker.load(spins, guild, f"load {number}")
+    worker.dispatch(1, "300", guild_id=OTHER)
+    worker.dispatch(2, "20", guild_id=GUILD)
+    worker.until(lambda: set(worker.done()) == {1, 2})
+
+    everything = worker.asks(ReadMetrics(req_id=ReqId("all"), notable=10)).value["guilds"]
+    one = worker.asks(ReadMetrics(req_id=ReqId("one"), notable=1)).value["guilds"]
+    none = worker.asks(ReadMetrics(req_id=ReqId("none"))).value
+
+    assert set(everything["usage"]) == {GUILD, OTHER, "3"}
+    assert set(one["usage"]) == {OTHER}
+    assert one["usage"][OTHER]["cpu_us"] > everything["usage"]["3"]["cpu_us"]
+    assert "guilds" not in none
+
+
 def test_given_counted_refusals_when_asked_for_metrics_then_they_are_in_the_workers_counters(make_worker) -> None:
     worker = make_worker(log_lines_per_second=1, dispatch_timeout_s=10)
     worker.load("on('messageCreate', () => { for (let i = 0; i < 20; i++) console.log(i) })")

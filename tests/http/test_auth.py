@@ -17,7 +17,6 @@ from flora.messages.errors import BadRequest, DiscordError, DiscordRateLimited, 
 from flora.messages.gateway import CheckGuildAccess
 from flora.messages.ids import GuildId, UserId
 from flora.messages.lifecycle import Peers, ReadMetrics
-from flora.messages.placement import DescribeGuilds, DescribeWorkers
 
 pytestmark = pytest.mark.service
 
@@ -147,7 +146,6 @@ async def test_a_grant_is_remembered_so_that_requests_do_not_each_ask_discord(ho
 async def test_operator_routes_have_a_secret_of_their_own(make_host: Any) -> None:
     host = await make_host()
     host.system.answers[ReadMetrics] = lambda _: {"isolate_count": 2}
-    host.system.answers[DescribeWorkers] = host.system.answers[DescribeGuilds] = lambda _: []
     closed = await make_host(operator_secret="")
 
     answers = [

@@ -6,9 +6,7 @@ from typing import Any
 import pytest
 
 from flora.http.limits import HttpLimits
-from flora.messages.errors import NotFound
 from flora.messages.lifecycle import ReadMetrics
-from flora.messages.placement import DescribeGuilds, DescribeWorkers
 
 SECRET = "operator-secret-for-tests"
 GUILD = {"guild_id": "1000", "state": "serving", "placement": "shared", "waiting": 0, "usage": {"cpu_us": 2_500_000}}
@@ -23,7 +21,6 @@ async def text_of(host: Any, **headers: str) -> str:
 @pytest.mark.service
 async def test_metrics_come_as_text_as_openmetrics_and_as_json(host: Any) -> None:
     host.system.answers[ReadMetrics] = lambda _: {"isolate_count": 4, "avg_latency_us": 1.25, "note": "no number"}
-    host.system.answers[DescribeWorkers] = host.system.answers[DescribeGuilds] = lambda _: []
 
     text = await host.get("/api/metrics", token=SECRET)
     openmetrics = await host.get("/api/metrics", token=SECRET, headers={"Accept": "application/openmetrics-text"})
@@ -42,10 +39,9 @@ async def test_given_workers_and_guilds_then_the_metrics_have_their_series_and_t
 ) -> None:
     worker = {"worker": 0, "up": True, "restarts": 1, "rss_bytes": 9}
     counted = {"dispatch_total": 3, "incarnation": "w", "series": {"kv": {("get", "ok"): 5}}}
+    about_guilds = {"notable": [GUILD], "states": {"serving": 1}, "placements": {"shared": 1}}
     router = {"guild_routes": 4, "incarnation": "r", "series": {}, "workers": [{**worker, "metrics": counted}]}
-    host.system.answers[ReadMetrics] = lambda _: router
-    host.system.answers[DescribeWorkers] = lambda _: [worker]
-    host.system.answers[DescribeGuilds] = lambda _: [GUILD]
+    host.system.answers[ReadMetrics] = lambda asked: {**router, **({"guilds": about_guilds} if asked.notable else {})}
 
     text = await text_of(host)
     plain = await (await host.get("/api/metrics/json", token=SECRET)).json()
@@ -56,20 +52,6 @@ async def test_given_workers_and_guilds_then_the_metrics_have_their_series_and_t
     assert 'flora_kv_operations_total{kind="get",outcome="ok"} 5.0\n' in text
     assert plain == {"guild_routes": 4, "dispatch_total": 3}
     assert detailed == {**plain, "workers": [worker], "guilds": [GUILD]}
-
-
-@pytest.mark.service
-async def test_given_a_router_that_cannot_describe_then_the_other_metrics_come_all_the_same(host: Any) -> None:
-    def refuse(_: Any) -> None:
-        raise NotFound("not now")
-
-    host.system.answers[ReadMetrics] = lambda _: {"isolate_count": 4}
-    host.system.answers[DescribeWorkers] = host.system.answers[DescribeGuilds] = refuse
-
-    text = await text_of(host)
-
-    assert "flora_isolate_count 4.0\n" in text
-    assert "flora_worker" not in text
 
 
 @pytest.mark.service
@@ -86,7 +68,6 @@ async def test_given_actors_that_are_away_or_silent_then_the_others_are_shown_an
         return found
 
     host.system.answers[ReadMetrics] = answer
-    host.system.answers[DescribeGuilds] = lambda _: []
 
     text = await text_of(host)
     no_router = await host.get("/api/metrics/json", token=SECRET)

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from flora.http.metrics.exposition import OPENMETRICS, exposition
-from flora.http.metrics.facts import MAX_GUILDS, PER_GUILD, PER_WORKER, notable
+from flora.http.metrics.facts import PER_GUILD, PER_WORKER
 from flora.http.metrics.families import families
 from flora.http.metrics.numbers import NUMBERS
 from flora.http.metrics.reading import Reading
@@ -23,7 +23,7 @@ MAX_SERIES = 10_000
 
 def a_reading(**changes: Any) -> Reading:
     nothing: dict[str, Any] = {
-        "numbers": {}, "series": {}, "up": {}, "processes": {}, "workers": (), "guilds": (),
+        "numbers": {}, "series": {}, "up": {}, "processes": {}, "workers": (), "guilds": {},
     }  # fmt: skip
     return Reading(**nothing | changes)
 
@@ -98,7 +98,9 @@ def test_given_a_histogram_then_its_buckets_add_up_and_are_in_seconds() -> None:
 def test_given_facts_then_every_series_is_in_its_family_and_what_is_not_known_is_left_out() -> None:
     workers = [a_worker(), a_worker(1000, rss_bytes=None, up=False)]
 
-    text = text_of(a_reading(workers=workers, guilds=[a_guild(state="throttled")]))
+    counts = {"states": {"throttled": 1, "failed": 0}, "placements": {"quarantined": 0}}
+
+    text = text_of(a_reading(workers=workers, guilds={"notable": [a_guild(state="throttled")], **counts}))
 
     assert 'flora_worker_up{worker="0"} 1.0\nflora_worker_up{worker="1000"} 0.0\n' in text
     assert 'flora_worker_restarts_total{worker="0"} 1.0\n' in text
@@ -111,7 +113,7 @@ def test_given_facts_then_every_series_is_in_its_family_and_what_is_not_known_is
 
 
 def test_given_a_total_and_its_parts_under_one_name_then_they_are_one_family() -> None:
-    text = text_of(a_reading(numbers={"guild_throttled": 9}, workers=[a_worker()], guilds=[a_guild()]))
+    text = text_of(a_reading(numbers={"guild_throttled": 9}, workers=[a_worker()], guilds={"notable": [a_guild()]}))
 
     assert text.count("# TYPE flora_guild_throttled_total counter\n") == 1
     assert 'flora_guild_throttled_total 9.0\nflora_guild_throttled_total{guild_id="1000"} 3.0\n' in text
@@ -126,15 +128,3 @@ def test_given_actors_then_it_is_told_who_is_away_and_what_the_others_use() -> N
     assert 'flora_process_cpu_seconds_total{actor="router"} 2.5\n' in text
     assert 'flora_unknown_messages_total{actor="router"} 1.0\n' in text
     assert 'flora_trace_records_lost_total{actor="router"} 2.0\n' in text
-
-
-def test_given_more_guilds_than_series_then_those_in_trouble_alone_or_busiest_have_them() -> None:
-    quiet = [a_guild(str(number), usage={"cpu_us_last_minute": number}) for number in range(MAX_GUILDS + 50)]
-    failed = a_guild("900", state="failed", usage=None)
-    alone = a_guild("901", placement="dedicated", usage=None)
-
-    chosen = [facts["guild_id"] for facts in notable([*quiet, failed, alone])]
-
-    assert len(chosen) == MAX_GUILDS
-    assert chosen[:3] == ["900", "901", str(MAX_GUILDS + 49)]
-    assert "0" not in chosen

@@ -18,7 +18,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from flora.http.metrics.push import MetricsPush
 from flora.messages.lifecycle import ReadMetrics
 from flora.messages.metrics import FAMILIES
-from flora.messages.placement import DescribeGuilds
 from flora.messages.settings import TelemetrySettings
 
 HISTOGRAM = ((2, *[0] * (len(FAMILIES["cron_lateness"].bounds) - 1), 1), 2_500_000)
@@ -93,7 +92,6 @@ class Pushing:
 @pytest.fixture
 async def pushing(host: Any, receiver: Receiver) -> AsyncIterator[Pushing]:
     host.system.answers[ReadMetrics] = lambda _: ANSWER
-    host.system.answers[DescribeGuilds] = lambda _: []
     pushing = Pushing(host, receiver.url)
     pushing.push.start()
     yield pushing
@@ -156,7 +154,6 @@ async def test_given_a_receiver_that_never_answers_when_pushed_to_then_the_serve
 
 async def test_given_nobody_at_the_address_when_pushed_to_then_it_is_counted(host: Any, receiver: Receiver) -> None:
     host.system.answers[ReadMetrics] = lambda _: ANSWER
-    host.system.answers[DescribeGuilds] = lambda _: []
     pushing = Pushing(host, "http://127.0.0.1:9")
     pushing.push.start()
 
