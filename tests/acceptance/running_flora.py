@@ -16,6 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from flora.actors.tracing import TRACES_FOLDER
+from flora.storage.trace_files import TraceReader
+from flora.storage.trace_record import TraceRecord
+
 OPERATOR_SECRET = "only-for-the-tests"
 READY = "flora is ready on "
 BOOT_LIMIT_S = 60.0
@@ -91,6 +95,14 @@ class Guild:
         """Lines of the guild's log, oldest first."""
         found: list[JsonObject] = self.flora.api("GET", f"/logs/{self.id}?limit=1000")
         return found
+
+    def traces(self) -> list[list[TraceRecord]]:
+        """What was written down of the guild's events: the hops of each, as they began."""
+        found: dict[str, list[TraceRecord]] = {}
+        for record in TraceReader(self.flora.folder / "data" / TRACES_FOLDER).records():
+            if record.guild_id == self.id and record.kind == "event":
+                found.setdefault(record.trace, []).append(record)
+        return [sorted(hops, key=lambda hop: (hop.at_us, -hop.took_us)) for hops in found.values()]
 
     def log_line(self, text: str, within_s: float = 10.0) -> JsonObject:
         """The first log line that contains a text."""

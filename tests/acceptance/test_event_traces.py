@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flora.actors.tracing import TRACES_FOLDER
-from flora.storage.trace_files import TraceReader
 from flora.storage.trace_record import OK, TraceRecord
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(60)]
@@ -30,25 +27,16 @@ on('messageCreate', async (msg) => {
 """
 
 
-def traces_of(flora: Any, guild_id: str) -> dict[str, list[TraceRecord]]:
-    """Hops of a guild's events by trace, in the order in which they began."""
-    found: dict[str, list[TraceRecord]] = {}
-    for record in TraceReader(Path(flora.folder) / "data" / TRACES_FOLDER).records():
-        if record.guild_id == guild_id and record.kind == "event":
-            found.setdefault(record.trace, []).append(record)
-    return {trace: sorted(hops, key=lambda hop: (hop.at_us, -hop.took_us)) for trace, hops in found.items()}
-
-
 def took(hops: list[TraceRecord]) -> int:
     """From its beginning to its end, in µs."""
     return hops[-1].ends_us - hops[0].at_us
 
 
-def finished(flora: Any, guild_id: str, outcome: str = OK) -> list[list[TraceRecord]]:
+def finished(guild: Any, outcome: str = OK) -> list[list[TraceRecord]]:
     """Traces of a guild's events whose run ended so, and of which the router has heard."""
     return [
         hops
-        for hops in traces_of(flora, guild_id).values()
+        for hops in guild.traces()
         if any(hop.name == "isolate.run" and hop.outcome == outcome for hop in hops) and hops[-1].name == "router.done"
     ]
 
@@ -58,7 +46,7 @@ def test_given_an_event_when_it_is_over_then_every_hop_can_be_read_with_what_its
     guild.deploy(SCRIPT)
 
     guild.ask("go")
-    hops = wait_for(lambda: finished(flora, guild.id), 5, "no trace of an event")[0]
+    hops = wait_for(lambda: finished(guild), 5, "no trace of an event")[0]
 
     path = ["gateway.receive", "router.wait", "worker.receive", "isolate.run"]
     asked = ["kv", "kv", "rest POST /channels/{id}/messages"]
@@ -84,10 +72,10 @@ def test_given_a_guild_that_is_not_sampled_when_an_event_fails_or_is_slow_then_a
 
     guild.say("throw")
     guild.say("sleep")
-    thrown = wait_for(lambda: finished(flora, guild.id, "threw"), 5, "no trace of the error")[0]
-    slow = wait_for(lambda: [each for each in finished(flora, guild.id) if took(each) > SLOW_US], 5, "no slow trace")[0]
+    thrown = wait_for(lambda: finished(guild, "threw"), 5, "no trace of the error")[0]
+    slow = wait_for(lambda: [each for each in finished(guild) if took(each) > SLOW_US], 5, "no slow trace")[0]
 
-    assert len(traces_of(flora, guild.id)) < 20
+    assert len(guild.traces()) < 20
     for hops in (thrown, slow):
         assert [hop.name for hop in hops] == PATH
         assert all(later.parent == earlier.span for earlier, later in itertools.pairwise(hops))

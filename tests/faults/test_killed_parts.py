@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.service, pytest.mark.fault, pytest.mark.timeout(60)]
 ANSWERS_WITHIN_S = 10.0
 RECONNECTS_WITHIN_S = 30.0  # disnake tries again after growing, random pauses
 ECHO = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.reply('echo ' + msg.content) })"
+WHOLE_WAY = {"gateway.receive", "router.wait", "isolate.run", "rest POST /channels/{id}/messages", "router.done"}
 EVERY_SECOND = "cron('tick', '* * * * * *', (ctx) => console.log('tick ' + ctx.scheduledAt))"
 
 
@@ -24,7 +25,7 @@ def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work
     assert guild.ask("before") == "echo before"
     others = {pid: title for pid, title in broken_flora.processes().items() if title.startswith("flora: ")}
 
-    killed = broken_flora.kill(part)
+    killed, killed_us = broken_flora.kill(part), time.time_ns() // 1000
 
     wait_for(
         lambda: f"flora: {part}" in broken_flora.processes().values(), ANSWERS_WITHIN_S, f"{part} was not restarted"
@@ -33,6 +34,8 @@ def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work
     assert guild.ask_until_answered("after", within_s=ANSWERS_WITHIN_S) == "echo after"
     wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {part} was killed")
     assert guild.ask_until_answered("still", within_s=ANSWERS_WITHIN_S) == "echo still"
+    if part in ("router", "gateway"):
+        wait_for(lambda: _has_trace(guild, killed_us), ANSWERS_WITHIN_S, f"no trace after {part} was killed")
     assert broken_flora.launcher.poll() is None
     assert others.items() - {(killed, f"flora: {part}")} <= broken_flora.processes().items(), "something else died too"
 
@@ -60,6 +63,11 @@ def _sim_answers(flora) -> bool:
         return bool(flora.sim("GET", "/sim/guilds"))
     except OSError:
         return False
+
+
+def _has_trace(guild, since_us: int) -> bool:
+    """Whether the whole way of an event since then was written down."""
+    return any(hops[0].at_us > since_us and {hop.name for hop in hops} >= WHOLE_WAY for hops in guild.traces())
 
 
 def _deploys(guild) -> bool:

@@ -83,6 +83,14 @@ def test_given_a_running_event_when_its_worker_is_killed_then_it_is_not_run_agai
     assert guild.said_by_bot(after=first) == [f"begin {number}" for number in range(1, 8)]
     assert broken_flora.metrics()["events_died"] >= 1
     assert any("the worker died while messageCreate was running" in line["message"] for line in guild.logs())
+    traces = guild.traces()
+    (died,) = [hop for hops in traces for hop in hops if hop.outcome == "died"]
+    assert (died.name, died.process) == ("isolate.run", "worker 0")
+    assert died.why.startswith("its worker died while it was running")
+    kept = [hops for hops in traces if any("had not started and is sent again" in hop.why for hop in hops)]
+    assert len(kept) >= len(waiting)  # what the bot had said is an event, too
+    for hops in kept:
+        assert [hop.outcome for hop in hops if hop.name == "isolate.run"] == ["ok"]
 
 
 def test_given_traffic_in_many_guilds_when_their_worker_is_killed_then_what_had_not_started_is_answered_in_order(

@@ -102,6 +102,9 @@ def test_given_a_script_that_aborts_v8_then_only_it_is_quarantined_and_everythin
     )
     assert bad.log_line("the script now runs in quarantine")["level"] == "error"
     assert not any("quarantine" in line["message"] for line in neighbour.logs())
+    (died,) = [hop for hops in bad.traces() for hop in hops if hop.outcome == "died"]
+    assert "V8 aborted" in died.why
+    assert died.why.endswith("the script now runs in a worker of its own")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
