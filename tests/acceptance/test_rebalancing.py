@@ -10,6 +10,7 @@ import pytest
 
 from flora.actors.routing import default_worker
 from flora.messages.ids import GuildId
+from flora.scripts.ownership import problems
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -57,6 +58,7 @@ def test_given_two_busy_guilds_in_one_worker_then_soon_each_has_one_and_no_event
         assert json.loads(guild.ask("!report", within_s=20))["wrong"] == 0
         assert json.loads(guild.ask("!report"))["count"] == posted.result()
     assert flora.metrics()["rebalance_moved"] == 1
+    wait_for(lambda: not problems(flora.folder / "data", BUSY), 5, f"{problems(flora.folder / 'data', BUSY)}")
     (decision,) = [line for line in flora.logged() if line.get("action") == "rebalance"]
     assert decision["dimension"] == "processor"
     flora.end()
