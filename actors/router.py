@@ -72,7 +72,7 @@ class Router(FloraActor):
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
                MigrateGuild, DescribeMoves, PlaceGuild, DescribeGuild, DescribeGuilds, DescribeWorkers, DescribePool, KvCall,
                ListCronJobs, RunCronJob (front-end)
-    Sends      DispatchFrame, LoadIsolate, UnloadIsolate, MoveOut, ThawGuild, DropFrozen, KvCall, ReleaseKv (workers),
+    Sends      DispatchFrame, LoadIsolate, UnloadIsolate, MoveOut, ThawGuild, DropFrozen, KvCall, ReleaseKv, ReadLoad (workers),
                GatewayControl (gateway), ReloadGuilds, NotePlacement (deployer), StartWorker, StopWorker, ReplaceWorker,
                OperationEnded (runtime)
     State      guild_routes, lanes, subscriptions: memory only. A restarted router learns them from its workers, see router_recovery.
