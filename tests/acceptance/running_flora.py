@@ -289,6 +289,13 @@ class RunningFlora:
         found = _request("GET", f"{self.url}/api/guilds/status", None, headers)
         return {facts["guild_id"]: facts for facts in found}
 
+    def scrape(self) -> str:
+        """GET /api/metrics."""
+        request = urllib.request.Request(f"{self.url}/api/metrics")
+        request.add_header("Authorization", f"Bearer {OPERATOR_SECRET}")
+        with urllib.request.urlopen(request, timeout=REQUEST_LIMIT_S) as response:
+            return str(response.read().decode())
+
     def unlimited(self) -> None:
         """Turns Discord's rate limits off, for tests that send much."""
         self.sim("POST", "/sim/settings", {"rate_limits": False})

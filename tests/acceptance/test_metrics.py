@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,9 +34,7 @@ Samples = dict[str, list[tuple[dict[str, str], float]]]
 
 
 def scrape(flora: Any) -> tuple[str, Samples]:
-    request = urllib.request.Request(f"{flora.url}/api/metrics", headers={"Authorization": "Bearer only-for-the-tests"})
-    with urllib.request.urlopen(request, timeout=10) as response:
-        text = response.read().decode()
+    text = flora.scrape()
     found: Samples = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:

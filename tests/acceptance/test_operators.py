@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 
 import pytest
 
@@ -20,12 +19,6 @@ def _json(flora, *args: str):
     return json.loads(done.stdout)
 
 
-def _metrics(flora) -> str:
-    request = urllib.request.Request(f"{flora.url}/api/metrics", headers={"Authorization": "Bearer only-for-the-tests"})
-    with urllib.request.urlopen(request, timeout=10) as response:
-        return response.read().decode()
-
-
 def test_given_a_guild_when_it_is_placed_alone_and_back_then_status_workers_metrics_and_audit_show_it(flora, wait_for):
     guild = flora.new_guild()
     guild.deploy(ECHO)
@@ -36,7 +29,7 @@ def test_given_a_guild_when_it_is_placed_alone_and_back_then_status_workers_metr
     answer = guild.ask_until_answered("two", within_s=10)
     alone = _json(flora, "status", guild.id)
     workers = {facts["worker"]: facts for facts in _json(flora, "workers")}
-    metrics = _metrics(flora)
+    metrics = flora.scrape()
     back = _json(flora, "place", guild.id, "shared")
 
     assert (before["placement"], before["state"], before["worker"] < FIRST_DEDICATED_WORKER) == (

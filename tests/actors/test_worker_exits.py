@@ -40,3 +40,17 @@ def test_given_a_reason_that_cannot_be_read_when_asked_then_that_it_gave_up_is_s
         cause_path(str(recorder)).write_text(text)
 
     assert end_of(GAVE_UP, str(recorder)) == WorkerEnd(cause="it gave itself up")
+
+
+@pytest.mark.parametrize(
+    ("end", "kind"),
+    [
+        (WorkerEnd(signal=signal.SIGKILL), "SIGKILL"),
+        (WorkerEnd(signal=61), "SIG61"),
+        (WorkerEnd(cause="its memory was used up"), "gave_up"),
+        (WorkerEnd(cause="it does not end", replaced=True), "replaced"),
+        (WorkerEnd(), "exit"),
+    ],
+)
+def test_given_how_a_process_ended_then_there_is_one_word_of_a_few_for_it(end, kind):
+    assert end.kind == kind

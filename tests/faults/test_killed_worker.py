@@ -71,6 +71,7 @@ def test_given_a_running_event_when_its_worker_is_killed_then_it_is_not_run_agai
     first = guild.say("1")
     assert guild.reply_to(first) == "begin 1"
     waiting = [guild.say(str(number)) for number in range(2, 8)]
+    before = broken_flora.metrics()
 
     broken_flora.kill("worker 0")
     killed_s = time.monotonic()
@@ -81,7 +82,11 @@ def test_given_a_running_event_when_its_worker_is_killed_then_it_is_not_run_agai
         left_s = BACK_WITHIN_S - (time.monotonic() - killed_s)
         assert guild.reply_to(message_id, within_s=max(0.0, left_s)) == f"begin {number}"
     assert guild.said_by_bot(after=first) == [f"begin {number}" for number in range(1, 8)]
-    assert broken_flora.metrics()["events_died"] >= 1
+    after = broken_flora.metrics()
+    assert after["events_died"] >= 1
+    assert after["dispatch_total"] >= before["dispatch_total"], "what the dead worker had counted is forgotten"
+    assert after["runtime_restarts"] == before["runtime_restarts"] + 1
+    assert 'flora_actor_restarts_total{actor="worker 0",cause="SIGKILL"}' in broken_flora.scrape()
     assert any("the worker died while messageCreate was running" in line["message"] for line in guild.logs())
     traces = guild.traces()
     (died,) = [hop for hops in traces for hop in hops if hop.outcome == "died"]

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flora.actors.discord.rest import RETRY_CAP_S, retry_delay_s
-from flora.actors.discord.routes import bucket_of, shown
+from flora.actors.discord.rest_figures import MAX_ROUTES, RestFigures, ending_of
+from flora.actors.discord.routes import bucket_of, shown, template_of
+from flora.messages.errors import DiscordError, DiscordRateLimited, ScopeForbidden
 
 pytestmark = pytest.mark.service
 
@@ -256,6 +258,9 @@ async def test_given_a_full_bucket_when_calling_then_it_waits_and_goes_on(make_r
     assert rig.results[1] == (1, True, '{"ok":1}')
     assert [(timing.call_id, timing.status, timing.refused) for timing in told] == [(1, 200, 1)]
     assert told[0].rate_limit_wait_us >= 50_000
+    counts, waited_us = rig.executor.figures.samples()["rest_rate_limit"]["POST /guilds/{id}/x",]
+    assert (sum(counts), waited_us >= 50_000) == (1, True)
+    assert rig.executor.figures.samples()["rest"] == {("POST /guilds/{id}/x", "2xx"): 1}
 
 
 async def test_given_fast_calls_when_one_is_traced_then_only_its_times_are_told(make_rig: Any, eventually: Any) -> None:
@@ -316,6 +321,7 @@ async def test_given_too_many_waiting_calls_when_one_more_comes_then_it_is_refus
 
     assert set(rig.results) == {5, 6}  # the lane has not begun yet: five wait
     assert error_of(rig.results[6])["code"] == "DISCORD_RATE_LIMITED"
+    assert rig.executor.figures.samples()["rest_refused"] == {("guild_queue_full",): 2}
     await eventually.soon(lambda: len(rig.results) == 7)
 
 
@@ -431,6 +437,55 @@ async def test_given_a_route_with_our_application_when_called_then_its_id_is_fil
 )
 def test_given_a_path_then_its_bucket_keeps_the_major_id_only(method: str, path: str, bucket: str) -> None:
     assert bucket_of(method, path) == bucket
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "template"),
+    [
+        ("POST", "/channels/1/messages", "POST /channels/{id}/messages"),
+        (
+            "DELETE",
+            "/channels/1/messages/2/reactions/%F0%9F%98%80/@me",
+            "DELETE /channels/{id}/messages/{id}/reactions/{emoji}",
+        ),
+        ("POST", "/webhooks/1/s3cret", "POST /webhooks/{id}/{token}"),
+        ("POST", "/interactions/1/s3cret/callback", "POST /interactions/{id}/{token}/callback"),
+        ("PUT", "/applications/{app}/guilds/3/commands", "PUT /applications/{id}/guilds/{id}/commands"),
+    ],
+)
+def test_given_a_path_then_its_template_has_nothing_that_differs_in_each_call(
+    method: str, path: str, template: str
+) -> None:
+    assert template_of(method, path) == template
+
+
+def test_given_more_routes_than_may_be_when_counted_then_the_rest_is_one() -> None:
+    figures = RestFigures()
+    for number in range(MAX_ROUTES + 5):
+        figures.finished("GET", f"/made{'x' * number}", "2xx", 0.2, 0.1)
+
+    found = figures.samples()
+
+    assert len(found["rest_time"]) == MAX_ROUTES + 1
+    assert found["rest"]["other", "2xx"] == 5
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "ending"),
+    [
+        (200, None, "2xx"),
+        (404, DiscordError("x"), "4xx"),
+        (502, DiscordError("x"), "5xx"),
+        (429, DiscordRateLimited("x"), "rate_limited"),
+        (0, DiscordRateLimited("x"), "rate_limited"),
+        (0, ScopeForbidden("x"), "forbidden"),
+        (0, DiscordError("x"), "failed"),
+    ],
+)
+def test_given_how_a_call_ended_then_there_is_one_word_for_it(
+    status: int, error: DiscordError | ScopeForbidden | None, ending: str
+) -> None:
+    assert ending_of(status, error) == ending
 
 
 def test_given_a_path_with_a_token_when_shown_then_the_token_is_left_out() -> None:

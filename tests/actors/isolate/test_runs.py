@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from flora.actors.isolate.runs import Runs
+from flora.messages.series import Histogram
 
 
 def made(*seqs: int) -> Runs:
     runs = Runs()
     runs.add((seq, "__cron:tick" if seq % 2 == 0 else "messageCreate", "{}") for seq in seqs)
     return runs
+
+
+def test_given_batches_that_start_one_after_the_other_when_noted_then_each_event_waited_since_its_batch_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits, clock = Histogram("worker_wait"), iter([10.0, 10.5])
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    runs = Runs(waits)
+    runs.add([(1, "messageCreate", "{}"), (2, "messageCreate", "{}")])
+    runs.add([(5, "messageCreate", "{}")])
+    runs.add_job("tick", "{}")
+    runs.hand_over()
+
+    runs.note_started(1, 10.001)
+    runs.note_started(1, 11.0)
+    runs.note_started(5, 11.0)
+
+    assert waits.sample()[1] == pytest.approx(1_000 + 1_000_000 + 500_000, abs=2)
+    assert sum(waits.sample()[0]) == 3
 
 
 def limit_s_of(name: str) -> float:
