@@ -27,10 +27,8 @@ def test_given_a_killed_part_when_it_is_back_then_guilds_answer_and_deploys_work
 
     killed, killed_us = broken_flora.kill(part), time.time_ns() // 1000
 
-    wait_for(
-        lambda: f"flora: {part}" in broken_flora.processes().values(), ANSWERS_WITHIN_S, f"{part} was not restarted"
-    )
-    assert broken_flora.pid(part) != killed
+    # Not just one with its title: on a busy machine the killed one is there for a moment yet.
+    wait_for(lambda: _is_another(broken_flora, part, killed), ANSWERS_WITHIN_S, f"{part} was not restarted")
     assert guild.ask_until_answered("after", within_s=ANSWERS_WITHIN_S) == "echo after"
     wait_for(lambda: _deploys(guild), ANSWERS_WITHIN_S, f"no deploy after {part} was killed")
     assert guild.ask_until_answered("still", within_s=ANSWERS_WITHIN_S) == "echo still"
@@ -50,6 +48,10 @@ def test_given_a_killed_simulated_discord_when_it_is_back_then_its_guilds_are_th
     wait_for(lambda: _sim_answers(flora), ANSWERS_WITHIN_S, "the simulated Discord does not answer")
     assert flora.pid("simulated discord") != killed
     assert guild.ask_until_answered("!ping", within_s=RECONNECTS_WITHIN_S) == "Pong!"
+
+
+def _is_another(flora, part, killed) -> bool:
+    return any(title == f"flora: {part}" and pid != killed for pid, title in flora.processes().items())
 
 
 def _is_saved(flora, guild) -> bool:
