@@ -359,6 +359,8 @@ class Worker(FloraActor):
         if report.jobs is not None:
             isolates.has_jobs(resident, report.jobs)
         self.counters.isolate_rebuilds += report.rebuilt
+        if report.rebuilt and self._event_hops is not None:
+            self._event_hops.rebuilt(resident.key)
         if report.lost is not None:
             isolates.lose(resident, report.lost)
         if report.wedged is not None:

@@ -24,6 +24,16 @@ from flora.storage.trace_record import OK
 MAX_SAMPLED = 10_000  # events that are traced and have not ended; more, and the oldest are not followed any further
 WORTH_A_REASON_US = 100_000  # what waited for less needs none
 LONGEST_HOLD_US = 60_000_000  # so long ago may have begun what an event still waits for
+REASONS: dict[
+    str, str
+] = {  # where nothing better is known; what a script threw may quote what people wrote, and is in its log
+    Outcome.THREW: "a handler threw; the error is in the guild's log",
+    Outcome.NEVER_SETTLED: "it waited for something that cannot come",
+    Outcome.TIMED_OUT: "it did not end within its limit, and was ended",
+    Outcome.OUT_OF_MEMORY: "the script was out of memory, and was ended",
+    Outcome.DIED: "its isolate came to its end",
+    Outcome.NO_ISOLATE: "the guild has no script in this worker any more",
+}
 FINE = frozenset({Outcome.OK, Outcome.NOT_A_PROMISE})  # a script's own dispatcher may return what it likes
 EVENT, CRON = "event", "cron"
 
@@ -50,6 +60,8 @@ class EventHops:
         self.ops = OpHops(tracer)
         self._jobs: dict[tuple[int, str], _JobRun] = {}
         self._job_counts: dict[int, int] = {}
+        self._failed: dict[int, Cause] = {}  # by isolate: its last run that failed and was written down
+        self._rebuilt_us: dict[int, int] = {}  # when an isolate was made anew last
         self._throttled_us: dict[int, int] = {}  # when an isolate had used up its processor time last
         self.now_us = 0
 
@@ -123,6 +135,8 @@ class EventHops:
         came_us = came_us or begun_us
         why = self._why_waited(key, came_us, begun_us)
         self._write_run(cause, outcome, begun_us, begun_us - came_us, suppressed, why)
+        if outcome != OK and key:
+            self._failed[key] = cause
         if notes:
             self.ops.write(notes, cause)
         if arrival is not None:
@@ -139,10 +153,13 @@ class EventHops:
         return max(begun_us, came_us)
 
     def _why_waited(self, key: int, came_us: int, begun_us: int) -> str:
-        throttled_us = self._throttled_us.get(key, 0)
-        if begun_us - came_us < WORTH_A_REASON_US or not came_us - LONGEST_HOLD_US < throttled_us <= begun_us:
+        if begun_us - came_us < WORTH_A_REASON_US:
             return ""
-        return "it waited because the guild's processor budget was used up"
+        if came_us <= self._rebuilt_us.get(key, 0) <= begun_us:
+            return "it waited for its isolate, which was being made anew"
+        if came_us - LONGEST_HOLD_US < self._throttled_us.get(key, 0) <= begun_us:
+            return "it waited because the guild's processor budget was used up"
+        return ""
 
     def _write_run(
         self, cause: Cause, outcome: str, begun_us: int, waited_us: int, suppressed: int, why: str = ""
@@ -159,7 +176,7 @@ class EventHops:
             outcome=outcome,
             guild_id=cause.guild_id,
             event=cause.event,
-            why=why,
+            why=why or REASONS.get(outcome, ""),
             attrs={"suppressed": suppressed} if suppressed else None,
         )
 
@@ -190,6 +207,8 @@ class EventHops:
         begun_us = self._begun_us(elapsed_us, run.handed_us, notes)
         why = self._why_waited(key, run.handed_us, begun_us)
         self._write_run(run.cause, outcome, begun_us, begun_us - run.handed_us, suppressed, why)
+        if outcome != OK:
+            self._failed[key] = run.cause
         if notes:
             self.ops.write(notes, run.cause)
 
@@ -205,11 +224,29 @@ class EventHops:
         if report.counted and any(counter == "guild_throttled" for counter, _ in report.counted):
             self._throttled_us[key] = self.now_us
 
+    def rebuilt(self, key: int) -> None:
+        """An isolate is made anew; called after the runs that ended with the one before."""
+        self._rebuilt_us[key] = self.now_us
+        cause = self._failed.pop(key, None)
+        if cause is not None:
+            self._tracer.hop(
+                cause.trace,
+                "isolate.rebuild",
+                kind=cause.kind,
+                parent=cause.span,
+                at_us=self.now_us,
+                guild_id=cause.guild_id,
+                event=cause.event,
+                why="the script starts again in a new isolate; its events wait for that",
+            )
+
     def isolate_gone(self, key: int) -> None:
         """Nothing more comes of it."""
         self.ops.isolate_gone(key)
         self._job_counts.pop(key, None)
         self._throttled_us.pop(key, None)
+        self._rebuilt_us.pop(key, None)
+        self._failed.pop(key, None)
         for job in [job for job in self._jobs if job[0] == key]:
             run = self._jobs.pop(job)
             self.ops.jobs.pop((key, run.seq), None)

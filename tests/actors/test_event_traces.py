@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flora.actors import op_tracing
+from flora.actors import op_tracing, worker_tracing
 from flora.actors.event_stamps import Arrival, EventHop, FrameStamps, event_span
 from flora.actors.gateway_tracing import SENT_AGAIN, GatewayHops
 from flora.actors.lanes import DROP_THRESHOLD, Lanes
@@ -151,6 +151,19 @@ def test_given_a_script_with_its_own_dispatcher_when_it_returns_a_plain_value_th
     worker.ends(5, worker.takes(5), Outcome.NOT_A_PROMISE)
 
     assert written.records() == []
+
+
+def test_given_a_run_that_ends_with_its_isolate_when_another_waited_for_the_next_one_then_both_say_so(worker, written):
+    arrival = worker.takes(5, 6)
+    worker.ends(5, arrival, Outcome.TIMED_OUT)
+    worker.hops.rebuilt(1)
+    long_ago = replace(arrival, at_us=arrival.at_us - 2 * worker_tracing.WORTH_A_REASON_US)
+    worker.ends(6, long_ago, Outcome.THREW)
+
+    rebuild, timed_out = written.one("isolate.rebuild"), written.records()[1]
+    assert (rebuild.trace, rebuild.parent) == (timed_out.trace, timed_out.span)
+    assert timed_out.why == worker_tracing.REASONS[Outcome.TIMED_OUT]
+    assert "made anew" in written.records()[-1].why
 
 
 def test_given_a_guild_that_fails_5000_times_when_another_fails_once_then_both_are_seen_and_the_rest_is_counted(
