@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from flora.messages.base import Address
+from flora.messages.base import Address, TraceContext
 from flora.messages.errors import FloraError
 from flora.messages.ids import GuildId, WorkerId
 from flora.messages.metrics import Labels, Sample
@@ -42,6 +42,7 @@ class Move:
     begun_s: float  # monotonic
     begun_at_us: int  # since the epoch
     then: Callable[[Move], None]  # called when the guild serves there, or stays, or is lost to this move
+    trace: TraceContext | None = None  # what wanted it
     source_address: Address = None
     epoch: int = 0
     heard: int = 0  # events of no guild up to this number were before the source's time

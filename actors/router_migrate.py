@@ -1,4 +1,4 @@
-"""The router's part that answers who wants a guild moved, or wants to know about moves."""
+"""The router's part that answers who wants a guild moved, or wants to know about moves, and writes each of them down."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from flora.messages.base import Address
 from flora.messages.errors import BadRequest, Conflict, NotFound
 from flora.messages.ids import GuildId, WorkerId
 from flora.messages.migration import DescribeMoves, MigrateGuild
+from flora.messages.trace import new_trace_id
+from flora.storage.trace_record import OK
 
 
 class Migrations:
@@ -24,6 +26,7 @@ class Migrations:
         self._places = places
         self._balance = balance
         self._moves: Moves = places.moves
+        self._moves.on_end = self._write_down
 
     def migrate(self, msg: MigrateGuild, asker: Address) -> None:
         """Answered when the guild serves on the target, or stays where it was.
@@ -74,6 +77,23 @@ class Migrations:
             if worker != source and worker in workers and workers[worker].address is not None
         ]
         return self._balance.spread((guild_id,), others).get(guild_id, source) if others else source
+
+    def _write_down(self, move: Move) -> None:
+        """A record of each move: beside what wanted it, or in a trace of its own."""
+        trace = move.trace
+        facts = {"source": move.source, "target": move.target, "paused_us": move.paused_us, "queued": move.queued}
+        self._shell.tracer.hop(
+            trace.trace_id if trace is not None else new_trace_id(),
+            "router.move",
+            kind="move",
+            at_us=move.begun_at_us,
+            took_us=move.took_us,
+            parent=trace.span_id if trace is not None else "",
+            outcome=OK if move.error is None else move.error.code,
+            guild_id=move.guild_id,
+            why=move.why or "",
+            attrs={**facts, "quiesce_us": move.quiesce_us},
+        )
 
     def describe(self, msg: DescribeMoves, asker: Address) -> None:
         """Moves under way and the last ones."""

@@ -37,6 +37,7 @@ from flora.messages.errors import (
 )
 from flora.messages.ids import GuildId, ReqId, WorkerId
 from flora.messages.migration import DropFrozen, MoveOut, MovingGuild, ThawGuild
+from flora.messages.trace import current_trace
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ class Moves:
         lane = self._state.lanes.get(guild_id)
         source = lane.worker if lane is not None else self._state.routes.lookup(guild_id)
         move = Move(guild_id, source, target, time.monotonic(), time.time_ns() // 1000, then)
+        move.trace = current_trace.get()
         move.error = self._refusal(guild_id)
         if move.error is not None or source == target:
             then(move)

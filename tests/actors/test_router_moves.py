@@ -8,14 +8,16 @@ import pytest
 
 from flora.actors import router_moves
 from flora.actors.routing import default_worker
+from flora.actors.tracing import TRACES_FOLDER
 from flora.messages.base import Ok
-from flora.messages.deployment import UnloadGuild
+from flora.messages.deployment import LoadGuild, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, UnloadIsolate, WorkerReport
 from flora.messages.errors import LoadFailed, NotFound, TimedOut
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain
 from flora.messages.migration import DescribeMoves, DropFrozen, MigrateGuild, MoveOut, ThawGuild
 from flora.messages.placement import FIRST_DEDICATED_WORKER, Placement
+from flora.storage.trace_files import TraceReader
 
 G = next(GuildId(str(n)) for n in range(100) if default_worker(GuildId(str(n)), 2) == 0)
 
@@ -73,6 +75,25 @@ def test_given_a_guild_at_rest_when_migrated_then_it_serves_on_the_target_and_th
     metrics = scene.metrics()
     assert (metrics["migration_success"], metrics["migration_quiesce_duration_us"]) == (1, 7)
     assert [(move["guild_id"], move["state"]) for move in moves(scene)] == [(G, "moved")]
+
+
+def test_given_moves_that_end_well_and_not_then_each_leaves_a_record_with_its_reason(scene, settings):
+    migrate(scene)
+    scene.leaves(scene.workers[0])
+    scene.arrives(scene.workers[1])
+    back = migrate(scene, 0)
+    refuse(scene, scene.workers[1], MoveOut, TimedOut("migration_quiesce timed out"))
+    answer(scene, back)
+
+    reader = TraceReader(settings.data_dir / TRACES_FOLDER)
+    records = [record for record in reader.records() if record.kind == "move"]
+
+    assert [(r.guild_id, r.outcome, r.why) for r in records] == [
+        (G, "ok", ""),
+        (G, "TIMED_OUT", "migration_quiesce timed out"),
+    ]
+    assert records[0].attrs["target"] == 1
+    assert records[0].took_us >= records[0].attrs["paused_us"] > 0
 
 
 @pytest.mark.scenario("T42")
@@ -326,6 +347,22 @@ def test_given_a_deploy_that_waits_when_the_guild_is_lost_then_it_is_carried_out
     scene.arrives(again)
 
     assert any(reply.req_id == "deploy" and isinstance(reply, Ok) for reply in scene.replies())
+
+
+def test_given_a_deploy_that_waits_when_the_deployer_dies_then_it_is_not_carried_out(scene):
+    """The next deployer loads what is stored; it has not heard of this."""
+    source, target = scene.workers
+    migrate(scene)
+    scene.stage.until(lambda: scene.stage.seen_by(source, MoveOut))
+    load = LoadGuild(req_id=ReqId("deploy"), guild_id=G, script="new", source_map=None)
+    scene.stage.say(scene.deployer, scene.router, load)
+    scene.change_peers(deployer=scene.stage.puppet())
+    scene.leaves(source)
+    scene.arrives(target)
+
+    event = scene.events(G)
+    assert scene.sent_to(target) == event
+    assert [request.script for request in scene.loads_at(target)] == ["script"]
 
 
 @pytest.mark.parametrize("serves", ["nowhere else", "elsewhere"])
