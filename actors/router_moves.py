@@ -85,6 +85,7 @@ class Moves:
         self._replaying: dict[GuildId, Move] = {}
         self._resting = 0
         self._is_ending = False
+        state.on_forget = lambda guild_id: self.forget(guild_id, "guild runtime not loaded on worker")
 
     def __contains__(self, guild_id: GuildId) -> bool:
         return guild_id in self._moves or guild_id in self.gates

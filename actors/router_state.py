@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flora.actors.lanes import Lanes, Row
@@ -56,6 +57,7 @@ class RouterState:
         self.gateway: Link[Subscription] = Link(epoch, MAX_CONTROL_ROWS)
         self.logs = LogSender(epoch)
         self.unstored: set[GuildId] = set()  # run a script, or load one, that the deployer has not said is stored
+        self.on_forget: Callable[[GuildId], None] = lambda guild_id: None  # whoever moves it has nothing to move
         self._told_no_isolate: set[str] = set()
         self._broadcasts: deque[Row] = deque(maxlen=BROADCASTS_KEPT)
 
@@ -103,6 +105,7 @@ class RouterState:
         self.unstored.discard(guild_id)
         if self.subscriptions.pop(guild_id, None) is not None:
             self.gateway.offer((guild_id, ()))
+        self.on_forget(guild_id)
 
     def why_held(self, guild_id: GuildId) -> str:
         """What a guild's events wait for; its lane is held or gated, or earlier ones wait."""

@@ -10,7 +10,7 @@ from flora.actors import router_moves
 from flora.actors.routing import default_worker
 from flora.actors.tracing import TRACES_FOLDER
 from flora.messages.base import Ok
-from flora.messages.deployment import LoadGuild, UnloadGuild
+from flora.messages.deployment import LoadGuild, ReloadGuilds, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, UnloadIsolate, WorkerReport
 from flora.messages.errors import LoadFailed, NotFound, TimedOut
 from flora.messages.ids import GuildId, ReqId
@@ -398,6 +398,22 @@ def test_given_a_guild_that_two_workers_report_then_one_of_them_unloads_it(make_
 
     scene.stage.until(lambda: scene.stage.seen_by(scene.workers[1], UnloadIsolate))
     assert scene.stage.seen_by(scene.workers[0], UnloadIsolate) == []
+
+
+def test_given_a_guild_that_cannot_be_loaded_again_while_its_move_waits_for_that_then_who_asked_hears_of_it(scene):
+    scene.worker_dies(0, address=scene.workers[0])
+    asker = migrate(scene)
+    again = scene.worker_returns()
+    scene.stage.until(scene.reloads)
+    scene.load(G, "again", restore=True)
+    scene.stage.until(lambda: scene.loads_at(again))
+    scene.fail_load(again)
+    (reload,) = scene.stage.seen_by(scene.deployer, ReloadGuilds)
+    scene.stage.say(scene.deployer, scene.router, Ok(req_id=reload.req_id, value={"failed": {G: "no"}}))
+
+    told = answer(scene, asker)
+    assert (told.code, told.message) == ("UNAVAILABLE", "guild runtime not loaded on worker")
+    assert scene.metrics()["migrations_under_way"] == 0
 
 
 def test_given_the_end_of_the_system_during_a_move_then_it_is_waited_for_and_no_other_begins(scene):
