@@ -15,7 +15,8 @@ from flora.actors.base import FloraActor
 from flora.actors.log_rings import RING_LINES, Entry, LogRings
 from flora.messages.base import Address
 from flora.messages.lifecycle import Start
-from flora.messages.logs import FollowLogs, LogAck, LogFilter, LogFrame, LogLines, ReadLogs, StopFollowing
+from flora.messages.logs import LEVELS, FollowLogs, LogAck, LogFilter, LogFrame, LogLines, ReadLogs, StopFollowing
+from flora.messages.metrics import OTHER
 from flora.messages.series import alone, counted
 from flora.storage.guild_logs import LogFiles
 
@@ -48,7 +49,7 @@ class LogBook(FloraActor):
         self._files: LogFiles
         self._rings: LogRings
         self._followers: dict[str, Follower] = {}
-        self._lines: Counter[str] = Counter()  # taken in, by level
+        self._lines = dict.fromkeys((*LEVELS, OTHER), 0)  # taken in, by level
         self._lost = 0  # on their way here
 
     def on_start(self, msg: Start) -> None:
@@ -62,7 +63,8 @@ class LogBook(FloraActor):
         """Stores the lines once, however often the frame comes."""
         if msg.number > self._last_frame.get(msg.epoch, 0):
             self._last_frame[msg.epoch] = msg.number
-            self._lines.update([line[1] for line in msg.lines])
+            for level, count in Counter(line[1] for line in msg.lines).items():
+                self._lines[level if level in self._lines else OTHER] += count
             self._lost += sum(count for _, count in msg.dropped)
             self._publish(self._rings.add_all(self._with_notices(msg)))
         self.send(sender, LogAck(number=0, ack=msg.number, epoch=self._epoch))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from flora.actors.log_book import LogBook
 from flora.actors.metrics import WorkerCounters
 from flora.messages.dispatch import Outcome
+from flora.messages.ids import ReqId
+from flora.messages.lifecycle import Peers, ReadMetrics, Start
+from flora.messages.logs import LogFrame
 
 
 def test_given_ends_of_every_kind_when_counted_then_failures_are_told_apart():
@@ -49,3 +53,24 @@ def test_given_fetches_when_counted_then_by_outcome_beside_the_old_numbers():
 
     assert (counters.fetches_refused, counters.fetches_failed, counters.fetched_bytes) == (1, 1, 20)
     assert counters.snapshot()["series"]["fetches"] == {("ok",): 2, ("refused",): 1, ("failed",): 1}
+
+
+def test_given_lines_of_any_level_when_the_log_book_takes_them_then_it_counts_each_frame_once_by_a_few_levels(
+    stage, settings
+):
+    book, asker = stage.create(LogBook), stage.puppet()
+    stage.ask(book, Start(req_id=ReqId("start"), settings=settings, peers=Peers(), name="log book"))
+    lines = tuple((1, level, "flora:js", "7", "text") for level in ("info", "info", "error", "made up", "made up too"))
+    frame = LogFrame(number=1, ack=0, epoch="worker", lines=lines, dropped=(("7", 4),))
+    for _ in range(2):
+        stage.say(asker, book, frame)
+
+    series = stage.ask(book, ReadMetrics(req_id=ReqId("m"))).value["series"]
+
+    assert {labels[0]: count for labels, count in series["log_lines"].items() if count} == {
+        "info": 2,
+        "error": 1,
+        "other": 2,
+    }
+    assert series["log_lines_lost"] == {(): 4}
+    assert series["log_followers"] == {(): 0}
