@@ -196,6 +196,10 @@ class Flora:
         """GET of the API, as the guilds' owner or with other headers."""
         return call("GET", f"{self._url}/api{path}", headers=headers or self._headers)
 
+    def request(self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None) -> Any:
+        """Any other request to the API."""
+        return call(method, f"{self._url}/api{path}", body, headers or self._headers)
+
     def stop(self) -> int | None:
         """Asks it to end; gives its exit code, or None: it had to be killed."""
         return self._sandbox.end(self._child)

@@ -2,6 +2,7 @@
 
 scripts/soak                              five minutes, 500 events a second, every part
 scripts/soak --seconds 40 --kill worker   shorter, workers only
+scripts/soak --moves                      moves, deploys, scales, drains and kills instead, most of them at once
 scripts/soak --json                       the report as JSON on stdout
 
 Exit code 0: all was well; 1: something was not, and the report says what; 2: the soak itself could not run.
@@ -21,6 +22,7 @@ from typing import Any, Final
 
 from flora.scripts.bench_processes import BenchFailed, Sandbox
 from flora.scripts.soak_kills import PARTS
+from flora.scripts.soak_moves import KILLED, MovesSoak
 from flora.scripts.soak_run import Plan, Soak
 
 MAX_RATE_PER_S: Final = 5000
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         seconds=args.seconds,
         rate_per_s=args.rate,
         guilds=args.guilds,
-        parts=tuple(args.kill) if args.kill is not None else PARTS,
+        parts=tuple(args.kill) if args.kill is not None else KILLED if args.moves else PARTS,
         seed=args.seed,
         workers=args.workers,
     )
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with Sandbox() as sandbox:
             _say(f"{plan.seconds:g} s, {plan.rate_per_s} events/s over {plan.guilds} guilds, seed {plan.seed} …")
             try:
-                report = Soak(plan, sandbox, _say).run()
+                report = (MovesSoak if args.moves else Soak)(plan, sandbox, _say).run()
             finally:
                 if args.log is not None:
                     shutil.copyfile(sandbox.folder / "flora.err", args.log)
@@ -66,7 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--guilds", type=int, default=Plan().guilds, metavar="N", help="guilds (default: 40)")
     parser.add_argument("--workers", type=int, default=Plan().workers, metavar="N", help="workers (default: 2)")
-    parser.add_argument("--kill", nargs="*", choices=PARTS, help="what may be killed (default: everything)")
+    parser.add_argument(
+        "--kill", nargs="*", choices=PARTS, help="what may be killed (default: everything; with --moves: worker)"
+    )
+    parser.add_argument("--moves", action="store_true", help="move guilds, change the pool of workers, kill workers")
     parser.add_argument("--seed", type=int, default=Plan().seed, metavar="N", help="of the order of kills (default: 1)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep there what flora says meanwhile")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -89,7 +94,7 @@ def shown(report: dict[str, Any]) -> str:
         "memory {mean:,.0f} MB, {growth:+.0f} MB over {samples} samples after the warm-up".format(
             **report["memory_mb"]
         ),
-        *_kill_lines(report["kills"]),
+        *(_kill_lines(report["kills"]) if "orders" not in report else _order_lines(report)),
         *(f"PROBLEM: {problem}" for problem in report["problems"]),
         "all was well" if report["ok"] else f"{len(report['problems'])} problems",
     ]
@@ -108,6 +113,15 @@ def _kill_lines(kills: Sequence[dict[str, Any]]) -> list[str]:
         lines.append(
             f"  {part:12} {len(found):3} times, back after at most {slowest[0]:.1f} s, all well after {slowest[1]:.1f} s"
         )
+    return lines
+
+
+def _order_lines(report: dict[str, Any]) -> list[str]:
+    """How each kind of order was answered."""
+    lines = [f"{report['rests']} times all came to rest, with every guild in one worker"]
+    for act, answers in report["orders"].items():
+        shown = ", ".join(f"{answer} {times}" for answer, times in sorted(answers.items(), key=lambda one: -one[1]))
+        lines.append(f"  {act:12} {sum(answers.values()):5} times: {shown}")
     return lines
 
 

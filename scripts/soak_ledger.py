@@ -2,11 +2,14 @@
 
 A guild's script answers event n with `n life place`: `life` is new each time the script is loaded, `place` counts the events that
 this life has started. So replies, which may overtake each other, still tell in which order events were started.
+
+Where guilds move, a fourth word says how many events the guild has started according to its store, which must never stand still or go
+back, and a job prints the second for which it ran, which must not come twice.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -25,6 +28,21 @@ on('messageCreate', async (msg) => {
   }
 })
 """
+COUNTING_SCRIPT: Final = """
+const life = 'VERSION:' + Math.random().toString(36).slice(2)
+let place = 0
+cron('tick', '* * * * * *', (ctx) => console.log('tick ' + ctx.scheduledAt))
+on('messageCreate', async (msg) => {
+  if (msg.author.bot) return
+  const mine = `${msg.content} ${life} ${++place} ${await kv.increment('started')}`
+  try {
+    await msg.reply(mine)
+  } catch (error) {
+    console.log(`unsent ${mine}: ${error.message}`)
+  }
+})
+"""
+"""`VERSION` stands for a text without colons, another one for each deployment."""
 MOST_LISTED: Final = 3
 MAX_BURST: Final = 100_000
 TOLD_FAILED: Final = "dispatch failed: "
@@ -42,14 +60,18 @@ class GuildLedger:
 
     sent: dict[int, float] = field(default_factory=dict)  # number → second of the soak in which it was sent
     replies: dict[int, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))  # → (life, place)
+    counts: dict[int, int] = field(default_factory=dict)  # number → what the guild's store had counted up to
+    ticks: Counter[str] = field(default_factory=Counter)  # second → how often a job ran for it
     unsent: set[int] = field(default_factory=set)  # the script was told that its reply may not have arrived
     newest_answered: int = -1
     failed: int = 0  # lines of the guild's log that say an event failed: with its worker, or at its time limit
 
     def note_reply(self, text: str) -> None:
         """A message of the bot's."""
-        name, life, place = text.split()
+        name, life, place, *count = text.split()
         number = number_of(name)
+        if count:
+            self.counts[number] = int(count[0])
         self.replies[number].append((life, int(place)))
         self.newest_answered = max(self.newest_answered, number)
 
@@ -59,11 +81,14 @@ class GuildLedger:
             self.unsent.add(number_of(text.split()[1]))
         elif text.startswith(TOLD_FAILED):
             self.failed += 1
+        elif text.startswith("tick "):
+            self.ticks[text.removeprefix("tick ")] += 1
 
     def story(self, number: int) -> str:
         """Which lives started an event as their how manieth, for a person who looks for the reason."""
         found = [f"event {place} of life {life}" for life, place in self.replies.get(number, [])]
-        return " and ".join(found) or "no reply"
+        counted = f", {self.counts[number]} by its store" if number in self.counts else ""
+        return (" and ".join(found) or "no reply") + counted
 
     @property
     def unanswered(self) -> list[int]:
@@ -84,14 +109,34 @@ class GuildLedger:
     @property
     def disordered(self) -> list[int]:
         """Events that started before one with a smaller number."""
+        return [later for earlier, later in pairwise(self._in_order_of_start()) if later < earlier]
+
+    @property
+    def miscounted(self) -> list[int]:
+        """Events at which the store's count was not higher than at the event before: another one wrote, or a write was lost.
+
+        Between two versions of a script only that no count comes twice: a replaced isolate still starts what it was handed, while
+        the next one has begun with newer events.
+        """
+        counted = [number for number in self._in_order_of_start() if number in self.counts]
+        seen = Counter(self.counts[number] for number in counted)
+        wrong = [number for number in counted if seen[self.counts[number]] > 1]
+        for earlier, later in pairwise(counted):
+            if self._version(earlier) == self._version(later) and self.counts[later] < self.counts[earlier]:
+                wrong.append(later)
+        return wrong
+
+    def _version(self, number: int) -> str:
+        return self.replies[number][0][0].partition(":")[0]
+
+    def _in_order_of_start(self) -> list[int]:
         lives: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for number, found in self.replies.items():
             life, place = found[0]
             lives[life].append((place, number))
         started = [sorted(places) for places in lives.values()]
         started.sort(key=lambda places: min(number for _, number in places))
-        numbers = [number for places in started for _, number in places]
-        return [later for earlier, later in pairwise(numbers) if later < earlier]
+        return [number for places in started for _, number in places]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +179,13 @@ def problems(ledgers: Mapping[str, GuildLedger], kills: Sequence[Kill], *, shed:
     found: list[str] = []
     missing = sum(len(ledger.unaccounted) - ledger.failed for ledger in ledgers.values() if ledger.unaccounted)
     for guild_id, ledger in ledgers.items():
-        wrong = {"doubled": ledger.doubled, "disordered": ledger.disordered}
+        wrong = {"doubled": ledger.doubled, "disordered": ledger.disordered, "miscounted": ledger.miscounted}
         if missing > shed:
             wrong["lost"] = ledger.unaccounted
         for kind, numbers in wrong.items():
             found += _listed(f"of guild {guild_id} was {kind}", numbers, ledger, kills)
+        twice = [second for second, times in ledger.ticks.items() if times > 1]
+        found += [f"a job of guild {guild_id} ran twice for {second}" for second in twice[:MOST_LISTED]]
     found += [f"{kill.part}, killed at {kill.at_s:.0f} s, did not come back" for kill in kills if kill.back_s is None]
     found += [
         f"after the kill of {kill.part} at {kill.at_s:.0f} s the system did not settle"

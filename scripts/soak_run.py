@@ -12,26 +12,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from flora.scripts.bench_processes import BenchFailed, Sandbox, memory_mb
+from flora.scripts.bench_processes import Sandbox, memory_mb
 from flora.scripts.bench_systems import Discord, Flora
 from flora.scripts.soak_kills import PARTS, Killer
-from flora.scripts.soak_ledger import MAX_BURST, SCRIPT, GuildLedger, Kill, growth_mb, number_of, problems
+from flora.scripts.soak_ledger import SCRIPT, GuildLedger, Kill, growth_mb, problems
+from flora.scripts.soak_traffic import OPERATOR_SECRET, SETTLE_POLL_S, Traffic
 
-OPERATOR_SECRET: Final = "soak" * 8
-BURST_S: Final = 5.0  # of traffic per request to the simulator
 COLLECT_EVERY_S: Final = 2.0  # the simulator keeps the last 1,000 messages of a channel
 POLL_S: Final = 0.05
-SETTLE_POLL_S: Final = 0.25  # each look reads all new messages
 BACK_LIMIT_S: Final = 20.0
 QUIET_END_S: Final = 2.0  # without kills, so that the last one is answered for by events after it
 SETTLE_LIMIT_S: Final = 30.0
-LAST_REPLIES_LIMIT_S: Final = 15.0  # without any reply
 ORPHAN_LIMIT_S: Final = 2.0
 WARM_UP_SHARE: Final = 0.3  # of the run, in which V8's heaps and the pools fill
 MEMORY_JUDGED_AFTER_S: Final = 60.0  # of samples; before, a restarted worker that fills up again looks like a leak
 MAX_GROWTH: Final = 0.15  # of the mean, over what follows the warm-up; garbage comes and goes by less
 MAX_GROWTH_MB: Final = 60.0  # the same for a small system
-DISCORD_EPOCH_MS: Final = 1_420_070_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +45,8 @@ class Plan:
 class Soak:
     """Runs one plan; `run` gives the report."""
 
+    SCRIPT = SCRIPT
+
     def __init__(self, plan: Plan, sandbox: Sandbox, say: Callable[[str], None]) -> None:
         self._plan = plan
         self._say = say
@@ -56,144 +54,61 @@ class Soak:
         self._discord.grow(plan.guilds)
         # On a busy machine replies take long; that events end at their limit is not what is tried here.
         environ = {"API_OPERATOR_SECRET": OPERATOR_SECRET, "RUNTIME_DISPATCH_TIMEOUT_SECS": "30"}
-        self._flora = Flora(sandbox, self._discord, plan.workers, script=SCRIPT, environ=environ)
+        self._flora = Flora(sandbox, self._discord, plan.workers, script=self.SCRIPT, environ=environ)
         self._flora.serve(self._discord.guilds)
-        self._ledgers = {guild_id: GuildLedger() for guild_id in self._discord.guilds}
-        self._newest = dict.fromkeys(self._discord.guilds, "0")  # last message seen
-        self._newest_line = dict.fromkeys(self._discord.guilds, 0)
+        self._traffic = Traffic(self._discord, self._flora, plan.rate_per_s)
         self._kills: list[Kill] = []
         self._memory: list[tuple[float, float]] = []
         self._over = threading.Event()
-        self._collecting = threading.Lock()
-        self._shed, self._shed_by_this_router = 0.0, 0.0
 
     def run(self) -> dict[str, Any]:
         """Traffic and kills until the time is over; then the last replies, the end, and the report."""
-        self._began_s, self._began_unix_s = time.monotonic(), time.time()
+        self._traffic.begin()
         with ThreadPoolExecutor(2) as pool:
             try:
-                sending, collecting = pool.submit(self._send), pool.submit(self._watch)
-                self._kill_until_the_end()
+                sending = pool.submit(self._traffic.send, self._plan.seconds, self._over.is_set)
+                collecting = pool.submit(self._watch)
+                self.disturb(self._plan.seconds - QUIET_END_S)
                 self._say("waiting for the last replies …")
                 sending.result()
-                self._await_last_replies()
+                self._traffic.await_last_replies()
             finally:
                 self._over.set()
             collecting.result()
-        self._collect()
+        self._traffic.collect()
         return self._report(self._end())
-
-    def _now_s(self) -> float:
-        return time.monotonic() - self._began_s
-
-    # Traffic
-
-    def _send(self) -> None:
-        burst = 0
-        while (left_s := self._plan.seconds - self._now_s()) > 0 and not self._over.is_set():
-            count = min(MAX_BURST, int(min(BURST_S, left_s) * self._plan.rate_per_s))
-            self._discord.call(
-                "POST",
-                "/sim/burst",
-                {
-                    "channels": self._discord.channels,
-                    "count": count,
-                    "rate": self._plan.rate_per_s,
-                    "content": f"{burst}-{{i}}",
-                },
-            )
-            burst += 1
-
-    def _await_last_replies(self) -> None:
-        """Until nothing is unanswered that the logs do not account for, or nothing more is to be hoped for."""
-        answered, since_s = -1, time.monotonic()
-        while time.monotonic() - since_s < LAST_REPLIES_LIMIT_S:
-            self._collect()
-            self._count_shed()
-            if sum(len(ledger.unaccounted) for ledger in self._ledgers.values()) <= self._shed:
-                return
-            now = sum(len(ledger.replies) for ledger in self._ledgers.values())
-            if now > answered:
-                answered, since_s = now, time.monotonic()
-            time.sleep(SETTLE_POLL_S)
 
     # Watching
 
     def _watch(self) -> None:
         """Collects what was said and how much memory is used, until the end."""
         while not self._over.wait(COLLECT_EVERY_S):
-            self._collect_messages()
-            self._memory.append((self._now_s(), sum(memory_mb(self._flora.pids()).values())))
-            self._count_shed()
-
-    def _count_shed(self) -> None:
-        """Events that were refused. A router that was killed counts anew."""
-        with suppress(OSError):
-            found = self._flora.api("/metrics/json", {"Authorization": f"Bearer {OPERATOR_SECRET}"})["events_shed"]
-            self._shed += found - self._shed_by_this_router if found >= self._shed_by_this_router else found
-            self._shed_by_this_router = found
-
-    def _collect(self) -> None:
-        self._collect_messages()
-        self._collect_logs()
-
-    def _collect_messages(self) -> None:
-        with self._collecting:
-            self._collect_new_messages()
-
-    def _collect_new_messages(self) -> None:
-        for guild_id, channel_id in zip(self._discord.guilds, self._discord.channels, strict=True):
-            path = f"/sim/channels/{channel_id}/messages?limit=1000&after={self._newest[guild_id]}"
-            found = self._discord.call("GET", path)
-            if len(found) == 1000:
-                raise BenchFailed(
-                    "the simulator had forgotten messages before they were read: too fast for this machine"
-                )
-            for message in found:
-                self._note(self._ledgers[guild_id], message)
-            if found:
-                self._newest[guild_id] = found[-1]["id"]
-
-    def _note(self, ledger: GuildLedger, message: Mapping[str, Any]) -> None:
-        if message["author"]["bot"]:
-            ledger.note_reply(message["content"])
-            return
-        at_unix_s = ((int(message["id"]) >> 22) + DISCORD_EPOCH_MS) / 1000
-        ledger.sent[number_of(message["content"])] = at_unix_s - self._began_unix_s
-
-    def _collect_logs(self) -> None:
-        with self._collecting:
-            self._collect_new_lines()
-
-    def _collect_new_lines(self) -> None:
-        for guild_id, ledger in self._ledgers.items():
-            with suppress(OSError):
-                for line in self._flora.api(f"/logs/{guild_id}?limit=1000"):
-                    if line["id"] > self._newest_line[guild_id]:
-                        self._newest_line[guild_id] = line["id"]
-                        ledger.note_log(line["message"])
+            self._traffic.collect_messages()
+            self._memory.append((self._traffic.now_s(), sum(memory_mb(self._flora.pids()).values())))
+            self._traffic.count_shed()
 
     # Killing
 
-    def _kill_until_the_end(self) -> None:
+    def disturb(self, until_s: float) -> None:
+        """Kills, until a second of the soak."""
         killer = Killer(self._plan.parts, self._plan.seed)
-        while (left_s := self._plan.seconds - QUIET_END_S - self._now_s()) > 0:
+        while (left_s := until_s - self._traffic.now_s()) > 0:
             time.sleep(min(left_s, killer.pause_s()))
-            chosen = killer.choose(dict(sorted(self._flora.pids().items())), self._now_s())
+            chosen = killer.choose(dict(sorted(self._flora.pids().items())), self._traffic.now_s())
             if chosen is not None:
                 self._kill(*chosen)
 
     def _kill(self, pid: int, title: str) -> None:
         if title == "log book":
-            self._collect_logs()  # it keeps them in memory
+            self._traffic.collect_logs()  # it keeps them in memory
         before = set(self._flora.pids())
-        kill = Kill(part=title, at_s=self._now_s())
+        kill = Kill(part=title, at_s=self._traffic.now_s())
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         back_s = self._wait(lambda: self._is_back(title, before), BACK_LIMIT_S)
         kill = replace(kill, back_s=back_s)
         if back_s is not None:
-            sent = self._sent_so_far()
+            sent = self._traffic.sent_so_far()
             settled_s = self._wait(lambda: self._has_settled(sent), SETTLE_LIMIT_S, SETTLE_POLL_S)
             kill = replace(kill, settled_s=None if settled_s is None else back_s + settled_s)
         self._kills.append(kill)
@@ -219,21 +134,18 @@ class Soak:
             ready = self._flora.api("/ready")["ready"]
         except (OSError, KeyError, ValueError):
             return False
-        self._collect_messages()
-        if self._now_s() > self._plan.seconds:
+        if self._traffic.now_s() > self._plan.seconds:
             return bool(ready)  # nothing more is sent; the last replies are waited for in any case
-        return bool(ready) and all(
-            self._ledgers[guild_id].newest_answered > number for guild_id, number in sent.items()
-        )
-
-    def _sent_so_far(self) -> dict[str, int]:
-        self._collect_messages()
-        return {guild_id: max(ledger.sent, default=-1) for guild_id, ledger in self._ledgers.items()}
+        return bool(ready) and self._traffic.has_answered(sent)
 
     # The end
 
+    def report_more(self) -> dict[str, Any]:
+        """More of the report; its "problems" join the others."""
+        return {"problems": []}
+
     def _end(self) -> dict[str, Any]:
-        self._count_shed()
+        self._traffic.count_shed()
         stats = self._discord.call("GET", "/sim/stats")
         exit_code = self._flora.stop()
         deadline = time.monotonic() + ORPHAN_LIMIT_S
@@ -245,11 +157,12 @@ class Soak:
         warm = [sample for sample in self._memory if sample[0] >= WARM_UP_SHARE * self._plan.seconds]
         mean_mb = sum(mb for _, mb in warm) / len(warm) if warm else 0.0
         grown_mb = growth_mb(warm)
-        found = problems(self._ledgers, self._kills, shed=int(self._shed))
-        found += _end_problems(end)
+        found = problems(self._traffic.ledgers, self._kills, shed=int(self._traffic.shed))
+        more = self.report_more()
+        found += [*more.pop("problems"), *_end_problems(end)]
         if len(warm) * COLLECT_EVERY_S >= MEMORY_JUDGED_AFTER_S and grown_mb > max(MAX_GROWTH_MB, MAX_GROWTH * mean_mb):
             found.append(f"memory grew by {grown_mb:.0f} MB over the last {len(warm) * COLLECT_EVERY_S:.0f} s")
-        ledgers: Sequence[GuildLedger] = list(self._ledgers.values())
+        ledgers: Sequence[GuildLedger] = list(self._traffic.ledgers.values())
         return {
             "ok": not found,
             "problems": found,
@@ -258,7 +171,7 @@ class Soak:
             "answered": sum(len(ledger.replies) for ledger in ledgers),
             "unanswered": sum(len(ledger.unanswered) for ledger in ledgers),
             "failed": sum(ledger.failed for ledger in ledgers),
-            "shed": int(self._shed),
+            "shed": int(self._traffic.shed),
             "reply_not_known": sum(len(ledger.unsent) for ledger in ledgers),
             "latency_ms": end["latency_ms"],
             "memory_mb": {"mean": round(mean_mb, 1), "growth": round(grown_mb, 1), "samples": len(warm)},
@@ -267,6 +180,7 @@ class Soak:
                 for k in self._kills
             ],
             "exit_code": end["exit_code"],
+            **more,
         }
 
 

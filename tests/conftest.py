@@ -35,7 +35,7 @@ TURNS = (
     "tests/sdk/",  # needs every core
     "tests/test_checks.py",
     "tests/faults/test_shutdown.py",  # the long ones of those that mostly wait, so that both processes end together
-    "tests/faults/test_soak.py",
+    "tests/faults/test_soak",
     "tests/faults/test_quarantine.py",
     "tests/faults/",
 )

@@ -92,3 +92,33 @@ def test_given_memory_samples_then_the_growth_is_that_of_the_line_through_them()
     assert growth_mb([(0, 100), (10, 110), (20, 120)]) == pytest.approx(20)
     assert growth_mb([(0, 100), (10, 60), (20, 100)]) == pytest.approx(0)
     assert growth_mb([(0, 100)]) == 0
+
+
+def test_given_a_store_that_counts_on_over_lives_and_gaps_then_there_is_nothing_to_say():
+    ledger = ledger_of(3, "0-0 a 1 5", "0-2 b 1 8", "0-1 a 2 6")
+
+    assert problems({"7": ledger}, []) == []
+
+
+def test_given_a_store_that_goes_back_then_a_write_was_lost():
+    found = problems({"7": ledger_of(2, "0-0 v:a 1 5", "0-1 v:b 1 4")}, [])
+
+    assert found == ["event 1 of guild 7 was miscounted, event 1 of life v:b, 4 by its store; no kill"]
+
+
+def test_given_a_count_that_comes_twice_then_somebody_else_wrote_whatever_was_deployed():
+    found = problems({"7": ledger_of(2, "0-0 v:a 1 5", "0-1 w:b 1 5")}, [])
+
+    assert [text.split(",")[0] for text in found] == [f"event {n} of guild 7 was miscounted" for n in (0, 1)]
+
+
+def test_given_another_version_that_begins_while_the_one_before_ends_then_there_is_nothing_to_say():
+    ledger = ledger_of(3, "0-0 v:a 1 5", "0-1 v:a 2 7", "0-2 w:b 1 6")
+
+    assert problems({"7": ledger}, []) == []
+
+
+def test_given_a_job_that_ran_twice_for_one_second_then_it_is_told():
+    ledger = ledger_of(0, logs=("tick 1", "tick 2", "tick 2", "tick 3"))
+
+    assert problems({"7": ledger}, []) == ["a job of guild 7 ran twice for 2"]
