@@ -9,14 +9,15 @@ import pytest
 from flora.actors import router_moves
 from flora.actors.routing import default_worker
 from flora.actors.tracing import TRACES_FOLDER
-from flora.messages.base import Ok
+from flora.messages.base import Failed, Ok
 from flora.messages.deployment import LoadGuild, ReloadGuilds, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, UnloadIsolate, WorkerReport
-from flora.messages.errors import LoadFailed, NotFound, TimedOut
+from flora.messages.errors import LoadFailed, NotFound, TimedOut, WorkerGone
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Drain
 from flora.messages.migration import DescribeMoves, DropFrozen, MigrateGuild, MoveOut, ThawGuild
 from flora.messages.placement import FIRST_DEDICATED_WORKER, Placement
+from flora.messages.secrets import NO_SECRETS, GiveSecrets
 from flora.storage.trace_files import TraceReader
 
 G = next(GuildId(str(n)) for n in range(100) if default_worker(GuildId(str(n)), 2) == 0)
@@ -133,6 +134,32 @@ def test_given_events_under_way_when_migrated_then_it_waits_for_them_and_goes_wi
 
     assert early == []
     scene.leaves(source)
+
+
+@pytest.mark.scenario("T44")
+def test_given_an_event_that_throws_and_a_request_that_fails_during_the_replay_then_the_rest_follows(scene):
+    source, target = scene.workers
+    migrate(scene)
+    scene.stage.until(lambda: scene.stage.seen_by(source, MoveOut))
+    first = scene.events(G, G)
+    scene.load(G, "deploy")
+    second = scene.events(G, G)
+    scene.stage.say(scene.caller, scene.router, GiveSecrets(req_id=ReqId("give"), guild_id=G, secrets=NO_SECRETS))
+    third = scene.events(G)
+    scene.leaves(source)
+    scene.arrives(target)
+
+    assert scene.sent_to(target) == first
+    scene.worker_says(target, ack=9, done=((first[0], G, "ok"), (first[1], G, "threw")))
+    scene.stage.until(lambda: len(scene.loads_at(target)) == 2)
+    scene.fail_load(target)
+    refuse(scene, target, GiveSecrets, WorkerGone("it is gone"))
+
+    scene.stage.until(lambda: scene.sent_to(target) == first + second + third)
+    assert {reply.req_id: reply.code for reply in scene.replies() if isinstance(reply, Failed)} == {
+        "deploy": LoadFailed.code,
+        "give": WorkerGone.code,
+    }
 
 
 @pytest.mark.scenario("T45")
