@@ -1,9 +1,9 @@
 """The router: every guild event goes through it, to the worker that owns the guild, in gateway order.
 
-Here: its face to the others, events and frames. `router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds,
-`router_places.py` what decides where they run, `router_moves.py` what moves them, `router_balance.py` what keeps the load even,
-`router_pool.py` what empties and fills workers when the pool changes, `router_requests.py` what takes requests to guilds,
-`router_views.py` what describes them.
+Here: events and frames. `router_desk.py` takes in what others ask of it, `router_requests.py` takes that to the guilds.
+`router_state.py` is what its parts share, `router_loads.py` what loads and unloads guilds, `router_places.py` what decides where they run,
+`router_moves.py` what moves them, `router_balance.py` what keeps the load even, `router_pool.py` what empties and fills workers when the
+pool changes, `router_views.py` what describes them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from flora.actors import hold_back
-from flora.actors.base import DEFERRED, FloraActor
+from flora.actors.base import DEFERRED
 from flora.actors.hold_back import HoldBack
 from flora.actors.isolate.progress import busy_for_s, last_started, read_recorder
 from flora.actors.lanes import Row
@@ -24,6 +24,7 @@ from flora.actors.queue_wait import QueueWait
 from flora.actors.router_balance import Balance
 from flora.actors.router_claims import Claims
 from flora.actors.router_cron import CronCalls
+from flora.actors.router_desk import RouterDesk
 from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_kv import KvCalls
 from flora.actors.router_loads import Loads
@@ -40,25 +41,15 @@ from flora.actors.router_tracing import RouterHops
 from flora.actors.router_views import Views
 from flora.actors.router_wedges import Wedges
 from flora.messages.base import Address, Failed, Ok, Reply
-from flora.messages.cron import ListCronJobs, RunCronJob
-from flora.messages.deployment import ListRunning, LoadGuild, ScriptStored, UnloadGuild
 from flora.messages.dispatch import DispatchFrame, WorkerExited, WorkerFrame, WorkerReport
 from flora.messages.errors import Unavailable, WorkerGone
 from flora.messages.gateway import GatewayFrame, NotePositions, NoteSession, ResumePoint
 from flora.messages.ids import GuildId, ReqId, WorkerId
-from flora.messages.kv import KvCall
 from flora.messages.lifecycle import Drain, Peers, ReadMetrics, Start
 from flora.messages.logs import LogAck
-from flora.messages.migration import DescribeMoves, MigrateGuild
 from flora.messages.placement import (
-    DescribeGuild,
-    DescribeGuilds,
-    DescribeWorkers,
-    PlaceGuild,
     ReadPlacements,
 )
-from flora.messages.pool import DescribePool
-from flora.messages.secrets import GiveSecrets
 from flora.messages.trace import current_trace, working_on
 
 log = logging.getLogger(__name__)
@@ -66,7 +57,7 @@ log = logging.getLogger(__name__)
 DRAIN_LOOKS, DRAIN_LOOK_S = 2, 0.05
 
 
-class Router(FloraActor):
+class Router(RouterDesk):
     """Sends each guild event to the worker that owns the guild.
 
     Receives   GatewayFrame (gateway), WorkerFrame (workers), LoadGuild, UnloadGuild, GiveSecrets (deployer), WorkerExited (runtime),
@@ -83,16 +74,11 @@ class Router(FloraActor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._state: RouterState
         self._loads: Loads
         self._places: Places
         self._wedges: Wedges
         self._balance: Balance
-        self._pool: PoolKeeper
-        self._views: Views
         self._moves: Moves
-        self._migrations: Migrations
-        self._requests: GuildRequests
         self._metrics: RouterMetrics
         self._waits = QueueWait()
         self._hold_back = HoldBack()
@@ -100,7 +86,6 @@ class Router(FloraActor):
         self._is_draining = False
         self._gateway: GatewayEnd
         self._claims: Claims
-        self._recovery: RouterRecovery | None = None  # only after a restart
         self._event_hops: RouterHops | None = None  # where tracing is on
 
     def on_start(self, msg: Start) -> dict[str, Any]:
@@ -137,11 +122,6 @@ class Router(FloraActor):
             self._recovery = RouterRecovery(self, self._state, self._loads, self._claims)
             self._recovery.begin(self._recovered)
         return {}
-
-    @property
-    def _recovering(self) -> RouterRecovery | None:
-        """The recovery while everything waits for it."""
-        return self._recovery if self._recovery is not None and self._recovery.waiting else None
 
     def _recovered(self, frames: list[GatewayFrame]) -> None:
         for frame in frames:
@@ -321,81 +301,6 @@ class Router(FloraActor):
         else:  # it comes too late for its events, not for its guilds
             self._claims.reported(worker, msg)
             self._claims.settle_frozen()
-
-    # Deploys
-
-    def receiveMsg_LoadGuild(self, msg: LoadGuild, sender: Address) -> None:
-        """Has the guild's worker build the isolate."""
-        self._requests.take(msg, msg.reply_to or sender, self._recovering)
-
-    def receiveMsg_ScriptStored(self, msg: ScriptStored, sender: Address) -> None:
-        """Running and stored script agree."""
-        self._state.unstored.discard(msg.guild_id)
-
-    def receiveMsg_ListRunning(self, msg: ListRunning, sender: Address) -> None:
-        """A new deployer learns what its predecessor had loaded."""
-        if self._recovering is not None:
-            self._recovering.later(lambda: self.receiveMsg_ListRunning(msg, sender))
-        else:
-            running = tuple(guild_id for guild_id in self._state.subscriptions if guild_id in self._state.lanes)
-            self.reply_ok(msg, sender, {"running": running, "unstored": tuple(self._state.unstored)})
-
-    def receiveMsg_UnloadGuild(self, msg: UnloadGuild, sender: Address) -> None:
-        """Stops the guild's isolate; an unknown guild is fine."""
-        self._requests.take(msg, msg.reply_to or sender, self._recovering)
-
-    def receiveMsg_GiveSecrets(self, msg: GiveSecrets, sender: Address) -> None:
-        """A guild's secrets have changed."""
-        self._requests.take(msg, msg.reply_to or sender, self._recovering)
-
-    def receiveMsg_KvCall(self, msg: KvCall, sender: Address) -> None:
-        """A client's operation on a guild's key-value stores; its worker has them."""
-        self._requests.take(msg, msg.reply_to or sender, self._recovering)
-
-    # Cron jobs
-
-    def receiveMsg_ListCronJobs(self, msg: ListCronJobs, sender: Address) -> None:
-        """Somebody wants to see a guild's jobs."""
-        self._requests.take(msg, msg.reply_to or sender, self._recovering)
-
-    def receiveMsg_RunCronJob(self, msg: RunCronJob, sender: Address) -> None:
-        """Somebody wants a job to run now."""
-        self._requests.take(msg, msg.reply_to or sender, self._recovering)
-
-    # Moves
-
-    def receiveMsg_MigrateGuild(self, msg: MigrateGuild, sender: Address) -> None:
-        """A guild is to run in another worker."""
-        if self._recovering is not None:
-            self._recovering.later(lambda: self.receiveMsg_MigrateGuild(msg, sender))
-        else:
-            self._migrations.migrate(msg, msg.reply_to or sender)
-
-    def receiveMsg_DescribeMoves(self, msg: DescribeMoves, sender: Address) -> None:
-        """Moves under way, and the last ones."""
-        self._migrations.describe(msg, sender)
-
-    # Where guilds run
-
-    def receiveMsg_PlaceGuild(self, msg: PlaceGuild, sender: Address) -> None:
-        """An operator says where a guild is to run."""
-        self._views.place(msg, msg.reply_to or sender)
-
-    def receiveMsg_DescribeGuild(self, msg: DescribeGuild, sender: Address) -> None:
-        """Where a guild runs and how it is."""
-        self._views.describe_guild(msg, msg.reply_to or sender)
-
-    def receiveMsg_DescribeGuilds(self, msg: DescribeGuilds, sender: Address) -> None:
-        """Where all guilds run and how they are."""
-        self._views.describe_guilds(msg, msg.reply_to or sender)
-
-    def receiveMsg_DescribeWorkers(self, msg: DescribeWorkers, sender: Address) -> None:
-        """All workers."""
-        self._views.describe_workers(msg, msg.reply_to or sender)
-
-    def receiveMsg_DescribePool(self, msg: DescribePool, sender: Address) -> None:
-        """How the last change of the pool stands."""
-        self._pool.describe(msg, msg.reply_to or sender)
 
     # Metrics
 

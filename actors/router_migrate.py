@@ -10,7 +10,7 @@ from flora.actors.router_moves import Moves
 from flora.actors.router_places import Places
 from flora.actors.router_state import RouterState
 from flora.messages.base import Address
-from flora.messages.errors import BadRequest, Conflict, NotFound
+from flora.messages.errors import BadRequest, Conflict, FloraError, NotFound
 from flora.messages.ids import GuildId, WorkerId
 from flora.messages.migration import DescribeMoves, MigrateGuild
 from flora.messages.trace import new_trace_id
@@ -29,12 +29,12 @@ class Migrations:
         self._moves.on_end = self._write_down
 
     def migrate(self, msg: MigrateGuild, asker: Address) -> None:
-        """Answered when the guild serves on the target, or stays where it was.
-
-        Raises:
-            NotFound, Conflict, BadRequest: as said at MigrateGuild.
-        """
-        target = self._target_of(msg)
+        """Answered when the guild serves on the target, or stays where it was."""
+        try:
+            target = self._target_of(msg)
+        except FloraError as refused:
+            self._shell.reply_failed(msg, asker, refused)
+            return
 
         def ended(move: Move) -> None:
             if move.error is not None:
