@@ -93,6 +93,8 @@ class Router(RouterDesk):
         self._event_hops = (
             RouterHops(self.tracer, self._state.lanes, self._state.why_held) if self.tracer.enabled else None
         )
+        if self._event_hops is not None:
+            self._state.on_lost = self._event_hops.lost
         self._loads = Loads(self, self._state)
         self._places = Places(self, self._state, self._loads)
         self._wedges = Wedges(self, self._state, self._places)

@@ -58,6 +58,7 @@ class RouterState:
         self.logs = LogSender(epoch)
         self.unstored: set[GuildId] = set()  # run a script, or load one, that the deployer has not said is stored
         self.on_forget: Callable[[GuildId], None] = lambda guild_id: None  # whoever moves it has nothing to move
+        self.on_lost: Callable[[tuple[Row, ...]], None] = lambda rows: None  # they waited for a guild that is forgotten
         self._told_no_isolate: set[str] = set()
         self._broadcasts: deque[Row] = deque(maxlen=BROADCASTS_KEPT)
 
@@ -100,6 +101,9 @@ class RouterState:
 
     def forget(self, guild_id: GuildId) -> None:
         """The guild has nothing that runs any more: its events stop at the gateway."""
+        lane = self.lanes.get(guild_id)
+        if lane is not None and lane.waiting:
+            self.on_lost(tuple(lane.waiting))
         self.lanes.close(guild_id)
         self.routes.forget(guild_id)
         self.unstored.discard(guild_id)

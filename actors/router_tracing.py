@@ -73,6 +73,11 @@ class RouterHops:
         else:
             self._held(row, self._why_held(GuildId(row[1])))
 
+    def lost(self, rows: Iterable[Row]) -> None:
+        """Events that waited for a script that will not run any more."""
+        for row in rows:
+            self._dropped(row, Outcome.NO_ISOLATE, "the guild's script was ended, or did not load, while it waited")
+
     def _dropped(self, row: Row, outcome: str, why: str) -> None:
         admitted = self._admitted(row)
         if admitted is not None:

@@ -13,6 +13,7 @@ from flora.actors.event_stamps import Arrival, EventHop, FrameStamps, event_span
 from flora.actors.gateway_tracing import SENT_AGAIN, GatewayHops
 from flora.actors.lanes import DROP_THRESHOLD, Lanes
 from flora.actors.op_notes import MAX_NOTES, MAX_OWNERS, IsolateOps
+from flora.actors.router_state import RouterState
 from flora.actors.router_tracing import RouterHops
 from flora.actors.tracing import TRACES_FOLDER, Tracer, now_us
 from flora.actors.worker_tracing import EventHops
@@ -305,6 +306,21 @@ def test_given_events_that_are_dropped_when_looked_for_then_the_way_ends_with_th
     assert (lost.outcome, shed.outcome) == (Outcome.NO_ISOLATE, Outcome.SHED)
     assert lost.why
     assert shed.why
+
+
+def test_given_events_that_wait_when_their_guild_is_forgotten_then_their_way_ends_there(router, written):
+    state = RouterState("r", 2)
+    router.lanes = router.hops._lanes = state.lanes
+    state.on_lost = router.hops.lost
+    state.lanes.open(G, W, held=True)
+    router.frame(10, 1)
+    router.row(10)
+
+    state.forget(G)
+
+    wait = written.one("router.wait")
+    assert (wait.outcome, wait.parent) == (Outcome.NO_ISOLATE, event_span(EventHop.RECEIVE, 10))
+    assert "while it waited" in wait.why
 
 
 def test_given_a_worker_that_dies_when_told_then_started_events_end_there_and_the_others_wait_again(router, written):
