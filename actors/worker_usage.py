@@ -29,23 +29,21 @@ class GuildUsage:
 
     def of(self, guild_id: GuildId | None, *, with_heap: bool) -> dict[str, dict[str, Any]]:
         """Of one guild, or of all that are served here, as `ReadGuildUsage` says."""
-        asked = (each for each in self._served() if guild_id in (None, each.guild_id))
-        return self._ask(asked, with_heap=with_heap)
+        self._answers = {}
+        for resident in self._served():
+            if guild_id in (None, resident.guild_id):
+                self._isolates.tell(resident, ReadUsage(with_heap=with_heap))
+        self._listen()
+        return self._answers
 
     def notable(self, most: int) -> dict[str, Any]:
-        """What `ReadMetrics` is told of guilds. Only those that may be among the most notable ones are asked: each costs some 40 µs."""
+        """What `ReadMetrics` is told of guilds: of those that may be among the most notable ones, read without asking their isolates."""
         now_s = time.monotonic()
         briefs = [(*self._host.brief(each.key, now_s), each) for each in self._served()]
         states = {each.guild_id: state.value for state, _, each in briefs if state is not GuildState.SERVING}
         chosen = heapq.nlargest(most, briefs, key=lambda brief: (brief[0] is not GuildState.SERVING, brief[1]))
-        return {"usage": self._ask((each for _, _, each in chosen), with_heap=False), "states": states}
+        usage = {each.guild_id: self._host.usage(each.key, now_s) for _, _, each in chosen}
+        return {"usage": {guild_id: used for guild_id, used in usage.items() if used is not None}, "states": states}
 
     def _served(self) -> Iterable[Resident]:
         return (each for each in self._isolates.serving.values() if each.guild_id)
-
-    def _ask(self, residents: Iterable[Resident], *, with_heap: bool) -> dict[str, dict[str, Any]]:
-        self._answers = {}
-        for resident in residents:
-            self._isolates.tell(resident, ReadUsage(with_heap=with_heap))
-        self._listen()
-        return self._answers

@@ -46,6 +46,9 @@ class Briefed(Protocol):
     def brief(self, now_s: float) -> tuple[GuildState, int]:
         """Its state, and µs of processor time within the last minute; what it used within this moment may be missing."""
 
+    def usage(self, now_s: float) -> dict[str, Any]:
+        """As `ReadGuildUsage` says, without the heap; with the same restriction."""
+
 
 class IsolateHost:
     """Opens isolates and collects what they say. Everything on the worker's thread."""
@@ -73,6 +76,11 @@ class IsolateHost:
         """State of a session's isolate, and µs of processor time within the last minute."""
         session = self.sessions.get(key)
         return (GuildState.LOADING, 0) if session is None else session.brief(now_s)
+
+    def usage(self, key: int, now_s: float) -> dict[str, Any] | None:
+        """What a session's guild uses, see `Briefed`."""
+        session = self.sessions.get(key)
+        return None if session is None else session.usage(now_s)
 
     def fileno(self) -> int:
         """Readable when `collect` has something."""

@@ -115,8 +115,7 @@ class Meters:
         return self._cpu.last_minute_us(now_s)
 
     def usage(self, now_s: float) -> dict[str, Any]:
-        """The part of ReadGuildUsage that is counted here."""
-        self.look(now_s)
+        """The part of ReadGuildUsage that is counted here, as it was at the last look."""
         return {
             "cpu_us": self._cpu.total_us,
             "cpu_us_last_minute": self._cpu.last_minute_us(now_s),

@@ -152,19 +152,23 @@ class IsolateSession(Serving):
     def tell_usage(self, *, with_heap: bool) -> None:
         """Answers ReadUsage."""
         now_s = time.monotonic()
-        state, _ = self.brief(now_s)
-        heap_bytes = 0
+        self._meters.look(now_s)
+        usage = self.usage(now_s)
         if with_heap and self._isolate is not None and self._isolate.idle:
-            heap_bytes = self._isolate.heap_stats()["used_heap_size"]
-        usage = self._meters.usage(now_s) | {
-            "heap_bytes": heap_bytes,
+            usage["heap_bytes"] = self._isolate.heap_stats()["used_heap_size"]
+        self._messages.append(IsolateUsage(key=self._key, usage=usage))
+
+    def usage(self, now_s: float) -> dict[str, Any]:
+        """See `Briefed`."""
+        state, _ = self.brief(now_s)
+        return self._meters.usage(now_s) | {
+            "heap_bytes": 0,
             "buffer_bytes": self._buffers.bytes,
             "pending_ops": len(self._ops),
             "rebuilds": self._rebuilds.total,
             "state": state,
             "resting_s": max(0.0, self._rest_until_s - now_s) if self._phase is Phase.RESTING else 0.0,
         }
-        self._messages.append(IsolateUsage(key=self._key, usage=usage))
 
     @property
     def buffer_bytes(self) -> int:
