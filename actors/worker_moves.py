@@ -158,7 +158,7 @@ class WorkerMoves:
         guild_id = msg.guild_id
         self._stay(guild_id, Unavailable("the move has been given up meanwhile", guild_id=guild_id))
         frozen = self._frozen.get(guild_id)
-        if frozen is not None and frozen.epoch == msg.epoch:
+        if frozen is not None and frozen.epoch == msg.epoch and frozen.resident.key in self._isolates.residents:
             self._go_on(guild_id, frozen)
         resident = self._isolates.serving.get(guild_id)
         if resident is None:

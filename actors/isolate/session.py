@@ -131,7 +131,9 @@ class IsolateSession(Serving):
             self._end_now(Outcome.DIED, BugError.code, "internal error, see the process log")
 
     def _end_now(self, outcome: Outcome, code: str, why: str) -> None:
-        if self._phase in (Phase.OPENING, Phase.LOADING):
+        if self._phase is Phase.FROZEN:
+            self.close(0)  # nobody is served by it: if its guild comes back, it is loaded from its deployment
+        elif self._phase in (Phase.OPENING, Phase.LOADING):
             self._load_failed(code, why)
         else:
             self._end_run(outcome, why)

@@ -10,6 +10,7 @@ import pytest
 from flora.messages.base import Failed, Ok
 from flora.messages.dispatch import LoadIsolate, WorkerReport
 from flora.messages.ids import GuildId, ReqId
+from flora.messages.isolate import EndForMemory
 from flora.messages.lifecycle import Peers, PeersChanged
 from flora.messages.migration import DropFrozen, MoveOut, MovingGuild, ThawGuild
 from flora.messages.secrets import GiveSecrets, GuildSecrets, LiveSecret
@@ -214,3 +215,15 @@ def test_given_nobody_who_says_what_becomes_of_it_then_a_frozen_guild_is_closed_
     worker.until(lambda: not worker._isolates.has(GUILD))
 
     assert thaw(worker).code == "NOT_FOUND"
+
+
+def test_given_a_frozen_guild_that_takes_too_much_memory_then_it_is_closed_and_does_not_come_back(make_worker):
+    worker = make_worker()
+    worker.load(REPLIES)
+    moved_out(worker)
+    worker._isolates.tell(worker._moves._frozen[GUILD].resident, EndForMemory(why="too much"))
+    worker.until(lambda: not worker._isolates.has(GUILD))
+
+    assert thaw(worker).code == "NOT_FOUND"
+    assert worker.load(REPLIES, req_id="again").value["replaced"] is False
+    assert worker._moves.frozen_guilds() == ()
