@@ -192,6 +192,11 @@ class PoolPlan:
         here = [g for worker in sight.workers() if not self.is_open(worker) for g in sight.guilds_on(worker)]
         return len({*here, *(self._to_fill or ())} - {*self.moving})
 
+    def loading(self, sight: Sight) -> int:
+        """How many of them cannot move now, because they are being loaded or moved by somebody else."""
+        here = [g for worker in sight.workers() if not self.is_open(worker) for g in sight.guilds_on(worker)]
+        return sum(not sight.is_movable(guild_id) for guild_id in here if guild_id not in self.moving)
+
     def starting(self, sight: Sight) -> tuple[int, ...]:
         """Workers that come in and do not run yet."""
         return tuple(worker for worker in self._fresh() if not sight.workers().get(WorkerId(worker)))

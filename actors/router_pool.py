@@ -108,8 +108,7 @@ class PoolKeeper:
             case Resettle():
                 self._resettle(action.targets)
             case Stop():
-                request = StopWorker(req_id=ReqId(""), worker_id=action.worker)
-                self._shell.ask(self._shell.peers.runtime, request, lambda reply: self._stopped(action.worker, reply))
+                self._stop(action.worker)
             case End():
                 self._tell_end(action)
 
@@ -117,12 +116,19 @@ class PoolKeeper:
         self._plan.ended(guild_id, why, time.monotonic())
         self._look()
 
-    def _stopped(self, worker: WorkerId, reply: Ok | Failed) -> None:
+    def _stop(self, worker: WorkerId) -> None:
+        address = self._state.workers[worker].address
+        request = StopWorker(req_id=ReqId(""), worker_id=worker)
+        self._shell.ask(self._shell.peers.runtime, request, lambda reply: self._stopped(worker, address, reply))
+
+    def _stopped(self, worker: WorkerId, address: Address, reply: Ok | Failed) -> None:
         if isinstance(reply, Failed):
             self._plan.not_stopped(worker)
             return
-        end = self._state.workers[worker]
-        address, end.address = end.address, None
+        end = self._state.workers.get(worker)
+        if end is None or end.address not in (None, address):  # told twice; or another one has its number already
+            return
+        end.address = None
         self._wedges.worker_died(worker)
         if address is not None:
             self._shell.give_up_on(address, WorkerGone("the worker was stopped"))
@@ -215,6 +221,7 @@ class PoolKeeper:
             "moved": len(self._plan.moved) if is_running else max(operation.moved, len(self._plan.moved)),
             "moving": len(self._plan.moving),
             "left": self._plan.left(sight),
+            "loading": self._plan.loading(sight),
             "starting": list(self._plan.starting(sight)),
             "waiting": [
                 {"guild_id": guild_id, "worker": hitch.worker, "why": hitch.why, "tries": hitch.tries}

@@ -110,6 +110,7 @@ class OperationEnded(Message):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DescribePool(Request):
     """Ok.value: {"members", "drained", "operation": None | {"number", "kind", "target", "automatic", "force", "state", "began_at",
-    "ended_at", "text", "moved", "moving": guilds under way, "left": guilds that are to move, "starting": [worker ids],
+    "ended_at", "text", "moved", "moving": guilds under way, "left": guilds that are to move, "loading": those of them that are being
+    loaded, "starting": [worker ids],
     "waiting": [{"guild_id", "worker", "why", "tries"}]}}; times in RFC 3339.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from flora.scripts.cli.errors import ApiError, CliError, Unreachable
-from flora.scripts.cli.output import note, plural, print_json, safe
+from flora.scripts.cli.output import local_time, note, plural, print_json, safe
 
 if TYPE_CHECKING:
     from flora.scripts.cli.connection import ApiClient
@@ -36,6 +36,8 @@ def follow(client: ApiClient, number: int, *, as_json: bool) -> int:
         print_json(operation)
     elif operation["number"] > number:
         note(f"error: operation {number} was replaced by {title(operation)}")
+    elif operation["state"] == "done":
+        print(f"{title(operation)} is done: {safe(operation['text'])}")
     else:
         print("\n".join(describe(operation)))
     return 0 if operation["number"] == number and operation["state"] == "done" else 1
@@ -69,6 +71,8 @@ def progress(operation: Mapping[str, Any]) -> str:
     parts = [f"{plural(operation['moved'], 'guild')} moved"]
     if operation["moving"] or operation["left"]:
         parts.append(f"{operation['moving']} under way, {operation['left']} to go")
+    if operation["loading"]:
+        parts.append(f"{plural(operation['loading'], 'guild')} being loaded")
     if operation["starting"]:
         parts.append(f"starting worker {', '.join(map(str, operation['starting']))}")
     if operation["waiting"]:
@@ -81,7 +85,7 @@ def describe(operation: Mapping[str, Any] | None) -> list[str]:
     if operation is None:
         return []
     if operation["state"] == "done":
-        return [f"{title(operation)} is done: {safe(operation['text'])}"]
+        return [f"{title(operation)} is done since {local_time(operation['ended_at'])}: {safe(operation['text'])}"]
     if operation["state"] == "running":
         return [progress(operation), *_waiting(operation)]
     return [f"{title(operation)} does not get on: {safe(operation['text'])}", *_waiting(operation)]

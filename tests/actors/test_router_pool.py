@@ -202,6 +202,24 @@ def test_given_runtime_that_wants_the_worker_after_all_then_it_stays(make_scene)
     assert len(pool.stops()) == 1
 
 
+def test_given_a_worker_that_was_ended_when_another_one_has_its_number_already_then_that_one_stays(make_scene):
+    scene = make_scene()
+    pool = Pool(scene)
+    pool.scale(1)
+    first = scene.stage.until(pool.stops)[-1]
+    pool.scale(1)
+    second = scene.stage.until(lambda: pool.stops()[1:])[-1]
+    pool.scale(2)
+    scene.workers[1] = scene.stage.puppet()
+    scene.meet(1, scene.workers[1])
+
+    for request in (first, second):
+        scene.stage.say(scene.runtime, scene.router, Ok(req_id=request.req_id))
+
+    pool.until_ended()
+    serve(scene, G, 1)
+
+
 def test_given_a_restarted_router_when_a_worker_is_to_go_then_it_waits_until_that_has_said_which_guilds_it_has(
     make_scene, stage
 ):

@@ -11,6 +11,7 @@ from flora.messages.errors import Conflict, Unavailable
 from flora.messages.migration import DescribeMoves, MigrateGuild
 from flora.messages.pool import DescribePool, DrainWorker, RecycleWorker, ScaleWorkers, UndrainWorker
 from flora.scripts.cli import pool_operations
+from flora.scripts.cli.output import local_time
 
 SECRET = {"FLORA_OPERATOR_SECRET": "operator-secret-for-tests"}
 
@@ -18,7 +19,8 @@ SECRET = {"FLORA_OPERATOR_SECRET": "operator-secret-for-tests"}
 def an_operation(number: int = 7, **changes: Any) -> dict[str, Any]:
     fields = {
         "number": number, "kind": "scale", "target": 2, "automatic": False, "force": False, "state": "running",
-        "began_at": "2026-01-31T12:00:00+00:00", "ended_at": None, "text": "", "moved": 3, "moving": 4, "left": 12, "starting": [],
+        "began_at": "2026-01-31T12:00:00+00:00", "ended_at": None, "text": "", "moved": 3, "moving": 4, "left": 12, "loading": 0,
+        "starting": [],
         "waiting": [{"guild_id": "1000", "worker": 3, "why": "migration_quiesce timed out", "tries": 2}],
     }  # fmt: skip
     return fields | changes
@@ -120,14 +122,18 @@ async def test_given_a_refusal_or_nonsense_then_it_is_said_in_a_sentence(flora: 
 def test_given_a_running_operation_then_it_is_told_with_what_it_waits_for():
     waiting = [{"guild_id": str(n), "worker": 3, "why": "no", "tries": 1} for n in range(12)]
 
-    lines = pool_operations.describe(an_operation(starting=[2, 3], waiting=waiting))
+    lines = pool_operations.describe(an_operation(starting=[2, 3], waiting=waiting, loading=1))
 
     assert lines[0] == (
-        "scale to 2: 3 guilds moved; 4 under way, 12 to go; starting worker 2, 3; 12 guilds did not come along at once"
+        "scale to 2: 3 guilds moved; 4 under way, 12 to go; 1 guild being loaded; starting worker 2, 3;"
+        " 12 guilds did not come along at once"
     )
     assert lines[1] == "  guild 0 in worker 3: no (1 attempt)"
     assert lines[-1] == "  … and 2 more"
     assert pool_operations.describe(None) == []
+    at = "2026-01-31T12:00:09+00:00"
+    done = pool_operations.describe(an_operation(state="done", ended_at=at, text="1 guild was moved"))
+    assert done == [f"scale to 2 is done since {local_time(at)}: 1 guild was moved"]
 
 
 # Moves of one guild
