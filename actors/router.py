@@ -100,8 +100,9 @@ class Router(RouterDesk):
         self._wedges = Wedges(self, self._state, self._places)
         self._balance = Balance(self, self._state, self._places)
         self._places.choose = self._balance.choose
+        self._gateway = GatewayEnd(self, self._state)
         self._pool = PoolKeeper(
-            *(self, self._state, self._places, self._loads, self._wedges, self._balance),
+            *(self, self._state, self._places, self._loads, self._wedges, self._balance, self._gateway),
             may_act=lambda: self._recovering is None and not self._is_draining,
         )
         self._views = Views(self, self._state, self._places, self._balance, self._pool)
@@ -114,7 +115,6 @@ class Router(RouterDesk):
         secrets, cron = SecretPasser(self, self._state), CronCalls(self, self._state)
         self._requests = GuildRequests(self._moves.line, self._loads, secrets, self._loads.kv, cron)
         self._claims = Claims(self, self._state, self._loads)
-        self._gateway = GatewayEnd(self, self._state)
         self._meet_workers(msg.peers)
         self._pool.take(msg.peers.pool)
         self._ask_for_placements(msg.peers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from flora.actors.base import FloraActor
 from flora.actors.router_loads import Loads
@@ -14,7 +15,7 @@ from flora.messages.migration import DropFrozen, ThawGuild
 
 log = logging.getLogger(__name__)
 
-THAW_LIMIT_S = 10.0
+THAW_LIMIT_S = 3.0  # everything waits for it; then the guild is loaded from its deployment
 
 
 class Claims:
@@ -37,9 +38,22 @@ class Claims:
                 self._shell.tell(address, UnloadIsolate(req_id=ReqId(""), guild_id=guild_id))
         self._frozen.extend((worker, GuildId(guild_id), epoch) for guild_id, epoch in msg.frozen)
 
-    def settle_frozen(self) -> None:
-        """All have reported who will: guilds that a router's death caught between two workers go on where they are frozen."""
+    def settle_frozen(self, then: Callable[[], None] = lambda: None) -> None:
+        """All have reported who will: guilds that a router's death caught between two workers go on where they are frozen.
+
+        Args:
+            then: Called when each of them does, or cannot. Before, the gateway must not be told who listens to what: it would
+                drop the events of those that are not named.
+        """
         frozen, self._frozen = self._frozen, []
+        missing = 1
+
+        def one_less() -> None:
+            nonlocal missing
+            missing -= 1
+            if not missing:
+                then()
+
         for worker, guild_id, epoch in frozen:
             address = self._state.workers[worker].address
             if address is None:
@@ -47,13 +61,19 @@ class Claims:
             if guild_id in self._state.lanes:
                 self._shell.tell(address, DropFrozen(guild_id=guild_id, epoch=epoch))
             else:
-                self._thaw(worker, guild_id, epoch)
+                missing += 1
+                self._thaw(worker, guild_id, epoch, one_less)
+        one_less()
 
-    def _thaw(self, worker: WorkerId, guild_id: GuildId, epoch: int) -> None:
+    def _thaw(self, worker: WorkerId, guild_id: GuildId, epoch: int, then: Callable[[], None]) -> None:
         self._state.routes.assign(guild_id, worker)
         self._state.lanes.open(guild_id, worker, held=True)
 
         def answered(reply: Ok | Failed) -> None:
+            go_on(reply)
+            then()
+
+        def go_on(reply: Ok | Failed) -> None:
             lane = self._state.lanes.get(guild_id)
             if lane is None or lane.worker != worker or not lane.held:
                 return  # it has been loaded or unloaded meanwhile

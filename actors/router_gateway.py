@@ -110,6 +110,15 @@ class GatewayEnd:
             self._settled = first if oldest is None else min(first, oldest)
         return self._settled
 
+    @property
+    def next_seq(self) -> int:
+        """Every event with a lower number has come to this router, or was settled before it."""
+        return self._next_seq
+
+    def has_told(self, seq: int) -> bool:
+        """The gateway knows that every event with a number below this one is settled: it will not send any of them again."""
+        return self._told >= seq
+
     def _tell_settled(self) -> None:
         """Little traffic: nothing else would carry it."""
         self._timer = 0

@@ -15,6 +15,7 @@ from flora.actors.base import FloraActor
 from flora.actors.placement import is_dedicated
 from flora.actors.pool_plan import End, Move, PoolPlan, Resettle, Stop
 from flora.actors.router_balance import Balance
+from flora.actors.router_gateway import GatewayEnd
 from flora.actors.router_loads import Loads
 from flora.actors.router_places import Places
 from flora.actors.router_state import RouterState
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 0.1  # while there is anything to do
 UNLOAD_LIMIT_S = 5.0
+FORGET_LIMIT_S = 10.0
 
 
 class PoolKeeper:
@@ -44,10 +46,15 @@ class PoolKeeper:
         loads: Loads,
         wedges: Wedges,
         balance: Balance,
+        gateway: GatewayEnd,
         may_act: Callable[[], bool],
     ) -> None:
         """may_act: False while a router that was restarted still finds out who has what, and when the system goes down."""
         self._shell = shell
+        self._gateway = gateway
+        self._emptied: dict[
+            WorkerId, tuple[int, float]
+        ] = {}  # number of the next event when it was seen to be empty, when
         self._may_act = may_act
         self._state = state
         self._places = places
@@ -92,6 +99,9 @@ class PoolKeeper:
             return
         if self._may_act():
             self._is_looking = True
+            self._emptied = {
+                worker: seq for worker, seq in self._emptied.items() if not self._state.lanes.of_worker(worker)
+            }
             try:
                 for action in self._plan.look(time.monotonic(), _Sight(self), time.time()):
                     self._do(action)
@@ -115,6 +125,14 @@ class PoolKeeper:
     def _moved(self, guild_id: GuildId, why: str | None) -> None:
         self._plan.ended(guild_id, why, time.monotonic())
         self._look()
+
+    def is_forgotten(self, worker: WorkerId) -> bool:
+        """No event that an empty worker has had will come again: only the worker can tell a router's successor that it had it.
+
+        Where some event of anybody waits for long, that is not waited for: the router would have to die just then.
+        """
+        seq, since_s = self._emptied.setdefault(worker, (self._gateway.next_seq, time.monotonic()))
+        return self._gateway.has_told(seq) or time.monotonic() - since_s >= FORGET_LIMIT_S
 
     def _stop(self, worker: WorkerId) -> None:
         address = self._state.workers[worker].address
@@ -273,7 +291,9 @@ class _Sight:
         end = self._state.workers[worker]
         if end.parked or (end.address is not None and not end.knows_us):  # else it has yet to say which guilds it has
             return False
-        return not any(worker in (move.source, move.target) for move in self._moves.under_way())
+        if any(worker in (move.source, move.target) for move in self._moves.under_way()):
+            return False
+        return self._keeper.is_forgotten(worker)
 
     def spread(self, guilds: Sequence[GuildId], onto: Sequence[WorkerId]) -> Mapping[GuildId, WorkerId]:
         return self._keeper.spread(guilds, onto)

@@ -40,6 +40,7 @@ class RouterRecovery:
         self._requests: list[Callable[[], None]] = []
         self._go_on: Callable[[list[GatewayFrame]], None]
         self.waiting = True
+        self._is_finishing = False  # all have reported; guilds that were caught between two workers are asked to go on
 
     def begin(self, go_on: Callable[[list[GatewayFrame]], None]) -> None:
         """Starts it.
@@ -95,8 +96,12 @@ class RouterRecovery:
             self._finish()
 
     def _finish(self) -> None:
+        if not self._is_finishing:
+            self._is_finishing = True
+            self._claims.settle_frozen(self._go)
+
+    def _go(self) -> None:
         self.waiting = False
-        self._claims.settle_frozen()
         lost = tuple(guild_id for guild_id in self._wanted or () if guild_id not in self._state.lanes)
         for guild_id in lost:
             worker, _ = self._state.routes.claim(guild_id)

@@ -75,8 +75,8 @@ def serve(scene: Any, guild_id: GuildId, worker: int) -> None:
     scene.stored(guild_id)
 
 
-def moves_out(scene: Any, worker: Any) -> list[GuildId]:
-    return [request.guild_id for request in scene.stage.seen_by(worker, MoveOut)]
+def finish(scene: Any, worker: Any, *events: int) -> None:
+    scene.worker_says(worker, ack=1, done=tuple((seq, G, "ok") for seq in events))
 
 
 def test_given_a_worker_too_many_then_its_guild_moves_with_what_waits_and_it_ends_when_it_is_empty(make_scene):
@@ -94,6 +94,10 @@ def test_given_a_worker_too_many_then_its_guild_moves_with_what_waits_and_it_end
 
     assert request.guild_id == G
     assert scene.sent_to(new) == waiting
+    for _ in range(5):
+        scene.stage.pump()
+    assert pool.stops() == [], "its successor would not know which events it had, should this router die"
+    finish(scene, new, *waiting)
     pool.let_stop(1)
     assert pool.until_ended() == (1, OperationState.DONE, "1 guild was moved")
     assert [w["worker"] for w in answered_workers(scene)] == [0]
@@ -147,6 +151,7 @@ def test_given_a_guild_that_does_not_come_to_rest_when_it_is_tried_again_by_forc
 
     assert scene.stage.until(lambda: scene.sent_to(scene.workers[0])) == waiting, "what had started is not run again"
     assert scene.metrics()["events_died"] == 1
+    finish(scene, scene.workers[0], *waiting)
     pool.let_stop(1)
     assert pool.until_ended()[1] is OperationState.DONE
 
@@ -167,6 +172,7 @@ def test_given_a_worker_that_is_to_go_when_it_dies_then_its_guilds_and_what_wait
     scene.stage.until(lambda: scene.loads_at(scene.workers[0]))
     scene.finish_load(scene.workers[0])
     assert scene.stage.until(lambda: scene.sent_to(scene.workers[0])) == sent
+    finish(scene, scene.workers[0], *sent)
     pool.let_stop(1)
     assert pool.until_ended() == (1, OperationState.DONE, "1 guild was moved")
 
