@@ -1,11 +1,12 @@
 """Runs the benchmarks and keeps what they find: `scripts/bench` is the way in.
 
-scripts/bench              everything, under fifteen minutes
-scripts/bench --quick      everything, smaller, under two minutes
+scripts/bench              everything, about twenty minutes
+scripts/bench --quick      everything, smaller, about three minutes
 scripts/bench --engine     the engine alone: time per event, cold start, memory of an idle guild
 scripts/bench --kv         the key-value stores: rates, opening a large store, listing, compacting; get and set from a script
 scripts/bench --deploy     a deploy of 20 files, until the new script answers
 scripts/bench --scrape     size of the largest scrape of the metrics there can be, and the time to put it together
+scripts/bench --moves      guilds that move: pauses, emptying a worker under load, more and fewer workers
 scripts/bench --chain      the whole chain, beside a plain disnake bot and a plain discord.js bot
 scripts/bench --traces     the whole chain of flora alone, with traces and without in turn, and the ratio
 """
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kv", action="store_true", help="only the key-value stores")
     parser.add_argument("--deploy", action="store_true", help="only deploys")
     parser.add_argument("--scrape", action="store_true", help="only scrapes of the metrics")
+    parser.add_argument("--moves", action="store_true", help="only guilds that move")
     parser.add_argument("--chain", action="store_true", help="only the whole chain")
     parser.add_argument("--traces", action="store_true", help="only what traces cost")
     parser.add_argument("--workers", type=_workers, metavar="N", help="flora's workers (default: its own default)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flora.scripts import bench_chain, bench_deploy, bench_kv, bench_report
+from flora.scripts import bench_chain, bench_deploy, bench_kv, bench_moves, bench_report
 from flora.scripts.bench_processes import BenchFailed, Sandbox, processes_under
 
 
@@ -92,3 +92,18 @@ def test_given_a_project_when_deploys_are_measured_then_each_version_answered() 
 
     assert 0 < found["every file new"]["answered_ms"]["median"] < found["every file new"]["live_ms"]["median"]
     assert "one file new, live" in bench_deploy.table(found)
+
+
+def test_given_moves_that_lost_an_event_when_shown_then_that_goal_is_not_reached_and_the_others_are() -> None:
+    clean = dict.fromkeys(("lost", "doubled", "disordered", "miscounted", "failed", "shed"), 0)
+    steps = [{"to": 4, "took_s": 1.0, "guilds_moved": 5, "most_moves_of_one": 1}]
+    found = {
+        "rate_per_s": 500,
+        "pause_ms": {"median": 20.0, "p90": 30.0, "max": 90.0},
+        "drain": {"guilds": 500, "left": 0, "idle_s": 1.0, "took_s": 2.0, "sent": 9, **clean, "lost": 1},
+        "scale": {"guilds": 10, "steps": steps, "sent": 9, **clean},
+    }
+
+    verdicts = [line.rpartition(": ")[2] for line in bench_moves.table(found).splitlines() if "goal" in line]
+
+    assert verdicts == ["reached", "NOT reached", "reached", "reached"]
