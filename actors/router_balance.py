@@ -118,12 +118,19 @@ class Balance:
         loads = [self._load_of(worker) for worker in onto]
         if not any(load.accepts for load in loads):  # none has said how it is; guilds must go somewhere
             loads = [replace(load, accepts=self._runs(load.worker)) for load in loads]
-        known = {guild.guild_id: guild for guild in self._known(guilds)}
+        known = {guild.guild_id: self._estimated(guild) for guild in self._known(guilds)}
         targets = self.policy.spread(known.values(), loads)
         for guild_id, target in targets.items():
             self._guilds_on[target] += 1
             self._coming[target] = self._coming.get(target, 0.0) + known[guild_id].cpu_share
         return targets
+
+    def _estimated(self, guild: GuildLoad) -> GuildLoad:
+        """One of which nothing is known counts as any of its worker's: else all would go to whichever is the least busy now."""
+        if guild.cpu_share:
+            return guild
+        share = self.figures.worker(guild.worker).cpu_share / max(1, self._guilds_on[guild.worker])
+        return replace(guild, cpu_share=share)
 
     def loads(self) -> list[WorkerLoad]:
         """The pool as it is now."""

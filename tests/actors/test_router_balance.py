@@ -401,6 +401,19 @@ def test_given_guilds_that_leave_one_by_one_between_two_looks_then_they_do_not_a
     assert 10 <= targets.count(WorkerId(1)) <= 20
 
 
+def test_given_guilds_that_must_leave_when_nothing_is_known_of_them_then_they_do_not_all_go_to_the_least_busy_worker():
+    town = Town(workers=3)
+    town.serve(0, **{f"_{n}": 0.01 for n in range(1, 41)})
+    town.serve(1, _100=0.2)
+    town.serve(2, _101=0.1)
+    town.goes_on(30)
+    assert not town.reads_guilds()
+
+    targets = town.balance.spread([GuildId(str(n)) for n in range(1, 41)], [WorkerId(1), WorkerId(2)])
+
+    assert 12 <= list(targets.values()).count(WorkerId(1)) <= 20
+
+
 def test_given_workers_none_of_which_answers_when_guilds_must_leave_then_they_go_to_those_that_run():
     town = Town(workers=3)
     town.serve(0, _1=0.1)
