@@ -18,7 +18,7 @@ from flora.actors.compile_cache import Script
 from flora.actors.guild_scripts import GuildScripts
 from flora.actors.routing import default_worker
 from flora.messages.deployment import Deploy, DeployActor, RestoreProgress
-from flora.messages.errors import FloraError, NotFound
+from flora.messages.errors import FloraError, NotFound, WorkerGone
 from flora.messages.ids import GuildId, ReqId
 
 log = logging.getLogger(__name__)
@@ -28,6 +28,7 @@ LOADS_PER_WORKER = 4
 LOOKS = 12  # within the patience
 SLOWER = 6  # times the usual
 SHARE_OF_LAST = 0.1  # in what is usual
+LOADS_OF_MOVED = 5  # of a guild that is given another worker while it loads
 SYSTEM = DeployActor(kind="system", username="system")
 
 
@@ -183,7 +184,15 @@ class Restorer:
         stored = await self._scripts.stored(guild_id)
         if stored is None:
             raise NotFound("nothing is deployed", guild_id=guild_id)
-        await self._scripts.run(stored)
+        for left in reversed(range(LOADS_OF_MOVED)):
+            try:
+                await self._scripts.run(stored)
+                return
+            except WorkerGone as exc:
+                is_ours = exc.details.get("moved") and not (self._scripts.of(guild_id).left or self._draining)
+                if not is_ours or not left:
+                    raise
+                stored = await self._scripts.stored(guild_id) or stored  # nobody else loads it where it is to run now
 
     async def _join(self, guild_id: GuildId) -> None:
         async with self._scripts.turns.turn(guild_id):

@@ -184,7 +184,9 @@ class Loads:
         end = self._state.workers.get(worker)
         if end is not None and end.address is not None:
             self._shell.tell(end.address, UnloadIsolate(req_id=ReqId(""), guild_id=msg.guild_id))
-        self._shell.send(asker, WorkerGone("the guild was moved meanwhile; try again").as_failed(msg.req_id))
+        self._shell.send(
+            asker, WorkerGone("the guild was moved meanwhile; try again", moved=True).as_failed(msg.req_id)
+        )
 
     def is_loading(self, guild_id: GuildId) -> bool:
         """A script of the guild is being loaded, or will be when its worker is back."""

@@ -34,6 +34,7 @@ from flora.messages.errors import (
     StorageError,
     TimedOut,
     Unavailable,
+    WorkerGone,
 )
 from flora.messages.ids import GuildId, ReqId
 from flora.storage.memory import MemoryAuditLog, MemoryDeploymentStore
@@ -859,6 +860,45 @@ async def test_given_a_store_that_is_away_for_a_moment_then_a_reload_waits_for_i
 
     assert outcome == {"restored": 1, "failed": {"404": "nothing is deployed"}, "still_loading": []}
     assert host.running[G].startswith("v1")
+
+
+@pytest.mark.parametrize(("times", "restored"), [(2, 1), (100, 0)])
+async def test_given_a_guild_that_is_sent_elsewhere_while_it_loads_then_it_is_loaded_there(
+    service: DeployService, host: FakeHost, monkeypatch: pytest.MonkeyPatch, times: int, restored: int
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    host.running.clear()
+    load, refusals = host.load, [WorkerGone("the guild was moved meanwhile", moved=True)] * times
+
+    async def refused_at_first(guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        if refusals:
+            raise refusals.pop()
+        await load(guild_id, compiled, restore=restore)
+
+    monkeypatch.setattr(host, "load", refused_at_first)
+
+    outcome = await service.reload([G])
+
+    assert outcome["restored"] == restored
+    assert (G in host.running) is bool(restored)
+
+
+async def test_given_a_worker_that_dies_at_a_load_then_the_script_is_not_loaded_over_and_over(
+    service: DeployService, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await service.deploy(a_deploy("v1"))
+    tried: list[GuildId] = []
+
+    async def dies(guild_id: GuildId, compiled: Compiled, *, restore: bool) -> None:
+        tried.append(guild_id)
+        raise WorkerGone("the worker died while the script loaded")
+
+    monkeypatch.setattr(host, "load", dies)
+
+    outcome = await service.reload([G])
+
+    assert outcome["restored"] == 0
+    assert tried == [G]
 
 
 async def test_given_a_worker_that_dies_between_load_and_store_then_the_new_script_is_loaded_again(
