@@ -80,7 +80,9 @@ class Bench:
 
         def is_done() -> bool:
             operation = self.flora.api("/workers/pool", OPERATOR)["operation"]
-            if operation["state"] == "stuck" or operation["number"] != number:
+            if operation is None or operation["number"] < number:
+                return False  # the router has not heard of it yet
+            if operation["state"] == "stuck" or operation["number"] > number:
                 raise BenchFailed(f"{path} does not get on: {operation}")
             return bool(operation["state"] == "done")
 
