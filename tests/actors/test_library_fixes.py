@@ -62,6 +62,48 @@ if __name__ == "__main__":
 """
 
 
+TWO_DIE_AT_ONCE = """
+import os
+import signal
+from pathlib import Path
+
+from thespian.actors import Actor, ChildActorExited
+
+from flora.actors import system
+
+
+class Victim(Actor):
+    def receiveMessage(self, msg, sender):
+        if msg == "pid":
+            self.send(sender, os.getpid())
+
+
+class Parent(Actor):
+    def receiveMessage(self, msg, sender):
+        if msg == "kill":
+            self.asker, self.pids, self.heard = sender, [], []
+            for _ in range(2):
+                self.send(self.createActor(Victim), "pid")
+        elif isinstance(msg, int):
+            self.pids.append(msg)
+            if len(self.pids) == 2:
+                os.kill(self.pids[0], signal.SIGKILL)
+        elif isinstance(msg, ChildActorExited):
+            self.heard.append(str(msg.childAddress))
+            if len(self.heard) == 1:  # the other one dies while the library is busy with the first
+                os.kill(self.pids[1], signal.SIGKILL)
+                os.waitid(os.P_PID, self.pids[1], os.WEXITED | os.WNOWAIT)
+            else:
+                self.send(self.asker, f"{len(set(self.heard))} children exited")
+
+
+if __name__ == "__main__":
+    running = system.start(b"s" * 32, "info", Path.cwd())
+    print(running.ask(running.create(Parent), "kill", 5))
+    running.shutdown(2)
+"""
+
+
 def run(folder: Path, program: str) -> str:
     path = folder / "program.py"
     path.write_text(program)
@@ -95,6 +137,10 @@ def test_given_an_actor_that_faults_then_its_process_ends_and_the_parent_hears_i
 
     number = signal.SIGILL if how == "trap" else signal.SIGSEGV
     assert said == f"{how} child exited {-number} None"
+
+
+def test_given_two_children_that_die_at_the_same_moment_then_the_parent_hears_of_both(tmp_path):
+    assert run(tmp_path, TWO_DIE_AT_ONCE).strip() == "2 children exited"
 
 
 def _is_x86() -> bool:
