@@ -118,10 +118,12 @@ class Router(RouterDesk):
         self._meet_workers(msg.peers)
         self._pool.take(msg.peers.pool)
         self._ask_for_placements(msg.peers)
-        if msg.peers.workers:
+        if msg.again or msg.peers.workers:
             for end in self._state.workers.values():
                 end.knows_us = False
             self._recovery = RouterRecovery(self, self._state, self._loads, self._claims)
+            for death in msg.deaths:
+                self._recovery.died_before(death.recorder)
             self._recovery.begin(self._recovered)
         return {}
 
@@ -177,7 +179,7 @@ class Router(RouterDesk):
         address, end.address = end.address, None
         end.death = current_trace.get()
         end.link.take_back()
-        started, busy_s = _read_and_remove(msg.recorder)
+        started, busy_s = _read(msg.recorder)
         if self._recovery is not None:
             self._recovery.worker_died(worker, started)
         salvages = self._state.lanes.worker_died(worker, started)
@@ -377,10 +379,9 @@ class Router(RouterDesk):
         )
 
 
-def _read_and_remove(recorder: str) -> tuple[dict[str, int], dict[str, float]]:
-    """What a dead worker had started, and who was inside V8 for how long; its flight recorder is of no use afterwards."""
+def _read(recorder: str) -> tuple[dict[str, int], dict[str, float]]:
+    """What a dead worker had started, and who was inside V8 for how long. Its flight recorder stays: this router may die, too."""
     if not recorder:
         return {}, {}
     entries = read_recorder(Path(recorder))
-    Path(recorder).unlink(missing_ok=True)
     return last_started(entries), busy_for_s(entries, time.monotonic())

@@ -48,7 +48,7 @@ class GatewayEnd:
         self._address = address
         self._link.take_back()
         self._is_new = True
-        self._link.offer_all(self._state.subscriptions.items())
+        self._link.offer_all(self._state.wanted_events())
 
     def receive(self, msg: GatewayFrame, sender: Address) -> list[GatewayFrame]:
         """Takes note of a frame; gives those to be taken now, none of a gateway that was replaced."""
@@ -90,7 +90,7 @@ class GatewayEnd:
                 sessions.append(replace(session, sequence=position[2]))
         return {
             "next_seq": self._next_seq,
-            "subscriptions": tuple(self._state.subscriptions.items()),
+            "subscriptions": self._state.wanted_events(),
             "sessions": tuple(sessions),
         }
 

@@ -78,7 +78,8 @@ class PoolKeeper:
         """Lets first loads go to those workers only that take guilds."""
         if self._plan.pool.version:
             known = [worker for worker in self._state.workers if not is_dedicated(worker)]
-            self._state.routes.open_to([worker for worker in known if self._plan.is_open(worker)] or known)
+            members = map(WorkerId, self._plan.pool.members)
+            self._state.routes.open_to([worker for worker in known if self._plan.is_open(worker)] or known or members)
 
     def worker_died(self) -> None:
         """The lanes of its guilds are held, and whoever waited for it knows."""

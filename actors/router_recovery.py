@@ -71,10 +71,9 @@ class RouterRecovery:
         self._look()
 
     def died_before(self, recorder: str) -> None:
-        """A worker's earlier life ended while there was no router; its recorder says what it had started."""
+        """A worker's life ended before this router's began; its recorder says what it had started."""
         if recorder:
             self._known.died_before(last_started(read_recorder(Path(recorder))))
-            Path(recorder).unlink(missing_ok=True)
 
     def worker_died(self, worker: WorkerId, started: dict[str, int]) -> None:
         """A worker died after this router had started."""
@@ -105,7 +104,10 @@ class RouterRecovery:
         lost = tuple(guild_id for guild_id in self._wanted or () if guild_id not in self._state.lanes)
         for guild_id in lost:
             worker, _ = self._state.routes.claim(guild_id)
+            if worker not in self._state.workers:  # it is being started again
+                self._state.meet(worker, None)
             self._state.lanes.open(guild_id, worker, held=True)
+            self._state.listen_to_all(guild_id)
         log.warning(
             "the router knows its guilds again",
             extra={"guilds": len(self._state.lanes), "reloading": len(lost), "action": "recovered"},

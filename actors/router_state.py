@@ -13,6 +13,7 @@ from flora.actors.log_sender import LogSender
 from flora.actors.routing import GuildRoutes
 from flora.messages.base import Address, TraceContext
 from flora.messages.deployment import LoadGuild
+from flora.messages.gateway import EVERYTHING
 from flora.messages.ids import GuildId, WorkerId
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class RouterState:
         self.routes = GuildRoutes(pool)
         self.workers: dict[WorkerId, WorkerEnd] = {}
         self.subscriptions: dict[GuildId, tuple[str, ...]] = {}
+        self._unheard: set[GuildId] = set()  # guilds that ran before this router did, and have not been loaded again
         self.gateway: Link[Subscription] = Link(epoch, MAX_CONTROL_ROWS)
         self.logs = LogSender(epoch)
         self.unstored: set[GuildId] = set()  # run a script, or load one, that the deployer has not said is stored
@@ -96,8 +98,19 @@ class RouterState:
             self.routes.assign(guild_id, worker)
             self.lanes.open(guild_id, worker, held=False)
         self.subscriptions[guild_id] = names
+        self._unheard.discard(guild_id)
         self._told_no_isolate.discard(guild_id)
         self.gateway.offer((guild_id, names))
+
+    def listen_to_all(self, guild_id: GuildId) -> None:
+        """The guild is being loaded again, and what its script handles is not known: until it is, the gateway must not stop its events."""
+        self._unheard.add(guild_id)
+        self.gateway.offer((guild_id, (EVERYTHING,)))
+
+    def wanted_events(self) -> tuple[Subscription, ...]:
+        """All that the gateway is to let through."""
+        unheard = self._unheard - self.subscriptions.keys()
+        return (*self.subscriptions.items(), *((guild_id, (EVERYTHING,)) for guild_id in unheard))
 
     def forget(self, guild_id: GuildId) -> None:
         """The guild has nothing that runs any more: its events stop at the gateway."""
@@ -107,8 +120,9 @@ class RouterState:
         self.lanes.close(guild_id)
         self.routes.forget(guild_id)
         self.unstored.discard(guild_id)
-        if self.subscriptions.pop(guild_id, None) is not None:
+        if self.subscriptions.pop(guild_id, None) is not None or guild_id in self._unheard:
             self.gateway.offer((guild_id, ()))
+        self._unheard.discard(guild_id)
         self.on_forget(guild_id)
 
     def why_held(self, guild_id: GuildId) -> str:

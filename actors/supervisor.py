@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from flora.actors.library_fixes import exit_code_of
 from flora.actors.supervision import RestartPolicy, Restarts
 from flora.actors.tracing import now_us
 from flora.actors.worker import Worker
-from flora.actors.worker_exits import WorkerEnd, end_of, exited
+from flora.actors.worker_exits import WorkerEnd, end_of, exited, set_aside
 from flora.messages.base import Address, Failed, Ok, TraceContext
 from flora.messages.dispatch import WorkerExited
 from flora.messages.errors import FloraError, Unavailable
@@ -39,6 +39,7 @@ from flora.storage.trace_record import TraceRecord
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 30.0
+DEATH_KEPT_S = 60.0  # so long a router that dies may take what it knew of a worker's death along
 DEDICATED = "dedicated worker"  # all of them, in what is counted
 
 
@@ -73,6 +74,7 @@ class Supervisor(FloraActor):
         self._rng = random.Random()
         self._deaths: Counter[Labels] = Counter()  # (actor, how it ended)
         self._untold: list[WorkerExited] = []  # deaths of workers while there was no router
+        self._lately: deque[WorkerExited] = deque()  # all deaths of workers within DEATH_KEPT_S
         self._leaving: list[tuple[Address, str]] = []  # with flight recorder: shared workers that were told to end
 
     # Hooks
@@ -106,6 +108,8 @@ class Supervisor(FloraActor):
             name=child.name,
             worker_id=child.worker_id,
             dedicated_to=child.dedicated_to,
+            again=child.restarts.total > 0,
+            deaths=tuple(self._lately) if child.peer == "router" else (),
         )
 
         def started(reply: Ok | Failed) -> None:
@@ -233,13 +237,20 @@ class Supervisor(FloraActor):
 
     def _tell_router_of_end(self, child: Child, address: Address, end: WorkerEnd) -> None:
         assert child.worker_id is not None
-        recorder = (child.facts or {}).get("recorder", "")
+        recorder = set_aside((child.facts or {}).get("recorder", ""))
         log.error("%s ended: %s", child.name, end.text, extra={"action": "worker_ended", "guilty": end.guilty})
         child.death = f"its process ended: {end.text}"
         message = exited(child.worker_id, recorder, end, address)
+        self._lately.append(message)
+        self.after(DEATH_KEPT_S, self._forget_death)
         if self.peers.router is None:
             self._untold.append(message)
         self.tell(self.peers.router, message)
+
+    def _forget_death(self) -> None:
+        recorder = self._lately.popleft().recorder
+        if recorder:
+            Path(recorder).unlink(missing_ok=True)
 
     def _restart_later(self, child: Child) -> None:
         if self._children.get(child.name) is not child:

@@ -64,6 +64,16 @@ def write_cause(recorder: Path, cause: str, guilty: tuple[str, ...]) -> None:
     cause_path(str(recorder)).write_bytes(orjson.dumps({"cause": cause, "guilty": guilty}))
 
 
+def set_aside(recorder: str) -> str:
+    """Renames the flight recorder of a worker that is dead, so that it is not taken for a living one's; gives its path from now on."""
+    path = Path(f"{recorder}.ended")
+    try:
+        Path(recorder).rename(path)
+    except OSError:  # it never had one
+        return recorder
+    return str(path)
+
+
 def end_of(exit_code: int | None, recorder: str) -> WorkerEnd:
     """What Runtime can say about a dead worker; removes the file that it left.
 

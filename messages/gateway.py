@@ -15,6 +15,9 @@ from typing import NamedTuple
 from flora.messages.base import Frame, Message, Request
 from flora.messages.ids import GuildId, UserId
 
+EVERYTHING = "*"
+"""Event name of who wants all there is: a script that brought its own dispatcher, or one of which it is not known what it handles."""
+
 Position = tuple[int, str, int]
 """(shard, session id, sequence number of Discord's dispatch up to which everything was taken over)"""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from flora.messages.base import Address, Message, Request
+from flora.messages.dispatch import WorkerExited
 from flora.messages.ids import GuildId
 from flora.messages.pool import Pool
 from flora.messages.settings import Settings
@@ -35,6 +36,8 @@ class Start(Request):
     name: str  # "worker 0": names the process "flora: worker 0"
     worker_id: int | None = None
     dedicated_to: GuildId | None = None  # a worker for this guild alone
+    again: bool = False  # takes the place of one that died
+    deaths: tuple[WorkerExited, ...] = ()  # for a router: workers that died lately, also those its predecessor knew of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -126,7 +126,7 @@ class Launcher:
             self._simulated.stop()
 
     def _run_actors(self, settings: Settings) -> int:
-        for recorder in (settings.data_dir / "run").glob("*.recorder"):
+        for recorder in (settings.data_dir / "run").glob("*.recorder*"):
             recorder.unlink(missing_ok=True)  # of an earlier run: nobody will ask what its workers did
         running = system.start(
             settings.cluster_secret, settings.log_level, settings.data_dir, settings.log_format, settings

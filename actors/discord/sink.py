@@ -11,15 +11,13 @@ from typing import Any
 import orjson
 
 from flora.actors.discord.payloads import DROPPABLE, PAYLOADS
-from flora.messages.gateway import Position
+from flora.messages.gateway import EVERYTHING, Position
 
 log = logging.getLogger(__name__)
 
 Row = tuple[str, str, str, int, Position]
 """(guild id, script event name, payload as JSON text, µs since 1970 when it was read, the dispatch it comes from)."""
 
-EVERYTHING = "*"
-"""Event name of a script that brought its own dispatcher: it gets all there is."""
 MAX_BACKLOG = 50_000
 """Events that may wait for the router, ~40 MB; from here on messages are shed."""
 HEADROOM = 10_000

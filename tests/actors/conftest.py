@@ -16,6 +16,7 @@ from thespian.actors import Actor, ActorSystem
 
 from flora.actors import base
 from flora.actors import worker as worker_module
+from flora.actors.isolate.progress import Recorder
 from flora.actors.router import Router
 from flora.messages.base import Address, Failed, Ok
 from flora.messages.deployment import LoadGuild, ReloadGuilds, ScriptStored
@@ -107,7 +108,15 @@ class Stage:
 class Scene:
     """A router and everybody around it."""
 
-    def __init__(self, stage: Any, settings: Any, *, restarted: bool = False, dedicated: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self,
+        stage: Any,
+        settings: Any,
+        *,
+        restarted: bool = False,
+        dedicated: tuple[int, ...] = (),
+        deaths: tuple[WorkerExited, ...] = (),
+    ) -> None:
         self.stage = stage
         self.router = stage.create(Router)
         self.gateway, self.deployer, self.caller = stage.puppet(), stage.puppet(), stage.puppet()
@@ -125,11 +134,18 @@ class Scene:
         self._next_seq = 1
         self._acknowledged = 0
         self._started = 0
-        # As at boot: the workers come after the router. One that finds workers at its start was restarted.
-        peers = self.peers if restarted else replace(self.peers, workers=())
-        start = Start(req_id=ReqId("start"), settings=settings, peers=peers, name="router")
+        # As at boot: the workers come after the router. A restarted one finds them at its start, or knows of their deaths.
+        peers = self.peers if restarted and not deaths else replace(self.peers, workers=())
+        start = Start(
+            req_id=ReqId("start"), settings=settings, peers=peers, name="router", again=restarted, deaths=deaths
+        )
         assert isinstance(stage.ask(self.router, start), Ok)
-        stage.tell(self.router, PeersChanged(peers=self.peers))
+        if not deaths:
+            self.workers_are_there()
+
+    def workers_are_there(self) -> None:
+        """Everybody is told where the workers are."""
+        self.stage.tell(self.router, PeersChanged(peers=self.peers))
 
     def load(self, guild_id: GuildId, req_id: str = "load", *, restore: bool = False, **more: Any) -> None:
         request = LoadGuild(
@@ -307,11 +323,32 @@ def settings(tmp_path: Path) -> Settings:
 def make_scene(stage: Stage, settings: Settings) -> Callable[..., Scene]:
     """Makes a router and everybody around it; fields of the runtime's settings can be given."""
 
-    def make(*, restarted: bool = False, dedicated: tuple[int, ...] = (), **runtime: Any) -> Scene:
+    def make(
+        *,
+        restarted: bool = False,
+        dedicated: tuple[int, ...] = (),
+        deaths: tuple[WorkerExited, ...] = (),
+        **runtime: Any,
+    ) -> Scene:
         changed = replace(settings, runtime=replace(settings.runtime, **runtime))
-        return Scene(stage, changed, restarted=restarted, dedicated=dedicated)
+        return Scene(stage, changed, restarted=restarted, dedicated=dedicated, deaths=deaths)
 
     return make
+
+
+@pytest.fixture
+def recorder(tmp_path: Path):
+    """Writes a dead worker's flight recorder: guilds that were inside V8, for how long, and what they had started."""
+
+    def write(**busy: tuple[float, int]) -> str:
+        path = tmp_path / "dead.recorder"
+        made = Recorder(path)
+        for number, (guild_id, (since_s, started)) in enumerate(busy.items(), 1):
+            made.claim(guild_id, number, started).busy(since_s)
+        made.close()
+        return str(path)
+
+    return write
 
 
 def _load_helper(module: str) -> ModuleType:

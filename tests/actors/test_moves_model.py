@@ -182,7 +182,7 @@ class MoveMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patch = patch.object(router_module, "_read_and_remove", self.recorder)
+        self.patch = patch.object(router_module, "_read", self.recorder)
         self.patch.start()
         self.router = PlayedRouter()
         self.workers = [PlayedWorker(number) for number in range(WORKERS)]

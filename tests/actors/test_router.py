@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -345,6 +346,10 @@ def test_given_a_restarted_router_when_a_guild_runs_nowhere_then_it_is_loaded_ag
 
     assert scene.stage.seen_by(scene.deployer, ReloadGuilds)[0].guild_ids == (G,)
     assert scene.sent_to(scene.workers[0]) == []
+    control = scene.stage.seen_by(scene.gateway, GatewayControl)[-1]
+    assert (control.subscriptions, control.replaces_all) == (((G, ("*",)),), True), (
+        "the gateway keeps its events coming"
+    )
     scene.load(G, "reload", restore=True)
     scene.finish_load(scene.workers[0])
     assert scene.sent_to(scene.workers[0]) == seqs
@@ -364,6 +369,23 @@ def test_given_a_restarted_router_when_its_worker_dies_then_only_what_had_not_st
 
     assert seqs == [1, 2, 3]
     assert scene.sent_to(new) == [2, 3]
+
+
+def test_given_a_router_and_all_workers_that_died_when_it_is_restarted_then_guilds_wait_for_their_workers(
+    make_scene, recorder
+):
+    path = Path(recorder(**{G: (1.0, 2)}))
+    scene = make_scene(restarted=True, deaths=(WorkerExited(worker_id=0, recorder=str(path), signal=9),))
+    deployer_wants(scene, G)
+    seqs = scene.events(G, G, G)
+    assert scene.stage.seen_by(scene.deployer, ReloadGuilds)[0].guild_ids == (G,)
+
+    scene.load(G, "reload", restore=True)
+    scene.workers_are_there()
+    scene.finish_load(scene.workers[0])
+
+    assert scene.sent_to(scene.workers[0]) == seqs[2:], "two had started when the worker died"
+    assert path.exists(), "this router may die, too"
 
 
 def test_given_a_worker_that_died_before_this_router_lived_then_its_successor_is_left_alone(restarted):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flora.actors import router_moves, router_places, router_views, router_wedges
-from flora.actors.isolate.progress import Recorder
 from flora.actors.placement import Home, Homes
 from flora.actors.routing import default_worker
 from flora.actors.supervision import REBUILDS, Rebuilds
@@ -56,21 +54,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Homes, "add", add_quick)
     monkeypatch.setattr(router_views, "USAGE_LIMIT_S", 0.02)
-
-
-@pytest.fixture
-def recorder(tmp_path: Path):
-    """Writes a dead worker's flight recorder: guilds that were inside V8, for how long, and what they had started."""
-
-    def write(**busy: tuple[float, int]) -> str:
-        path = tmp_path / "dead.recorder"
-        made = Recorder(path)
-        for number, (guild_id, (since_s, started)) in enumerate(busy.items(), 1):
-            made.claim(guild_id, number, started).busy(since_s)
-        made.close()
-        return str(path)
-
-    return write
 
 
 def serve(scene: Any, *guild_ids: GuildId, worker: int = 0) -> None:

@@ -32,14 +32,17 @@ class Kid(FloraActor):
     started: ClassVar[list[Any]] = []
     told: ClassVar[list[tuple[str, Any]]] = []
     died_under: ClassVar[list[TraceContext | None]] = []  # the traces of deaths that it was told of
+    starts: ClassVar[list[Start]] = []
+    facts: ClassVar[dict[str, Any]] = {"recorder": "r", "port": 1, "pid": 0}
     behaviours: ClassVar[list[str]] = []  # of the next starts: "ok", "silent", "refuse"
 
     def on_start(self, msg: Start) -> Any:
         Kid.started.append(self.myAddress)
+        Kid.starts.append(msg)
         behaviour = Kid.behaviours.pop(0) if Kid.behaviours else "ok"
         if behaviour == "refuse":
             raise ValueError("cannot")
-        return DEFERRED if behaviour == "silent" else {"recorder": "r", "port": 1, "pid": 0}
+        return DEFERRED if behaviour == "silent" else Kid.facts
 
     def on_peers(self, peers: Peers) -> None:
         Kid.told.append((self.name, PeersChanged(peers=peers)))
@@ -93,9 +96,9 @@ class SmallRuntime(Runtime):
 
 @pytest.fixture(autouse=True)
 def fresh_kids() -> Iterator[None]:
-    Kid.started, Kid.told, Kid.behaviours, Kid.died_under = [], [], [], []
+    Kid.started, Kid.told, Kid.behaviours, Kid.died_under, Kid.starts = [], [], [], [], []
     yield
-    Kid.started, Kid.told, Kid.behaviours, Kid.died_under = [], [], [], []
+    Kid.started, Kid.told, Kid.behaviours, Kid.died_under, Kid.starts = [], [], [], [], []
 
 
 @pytest.fixture
@@ -153,6 +156,32 @@ def test_given_a_dead_worker_then_the_router_is_told_with_its_recorder_and_then_
     assert to_router[0] == WorkerExited(worker_id=0, recorder="r", address=Kid.started[1])
     assert to_router[1].peers.workers == (), "nobody is to talk to the dead one"
     assert to_router[-1].peers.workers == ((0, Kid.started[2]),)
+
+
+def test_given_a_worker_and_then_the_router_that_die_then_the_next_router_hears_of_that_death_with_its_start(
+    stage, settings, tmp_path, monkeypatch
+):
+    recorder = tmp_path / "worker-0-ab.recorder"
+    recorder.write_bytes(b"")
+    monkeypatch.setattr(Kid, "facts", {"recorder": str(recorder), "port": 1, "pid": 0})
+    monkeypatch.setattr("flora.actors.supervisor.DEATH_KEPT_S", 0.5)
+    launcher, runtime = stage.puppet(), stage.create(SmallRuntime)
+    stage.say(launcher, runtime, Start(req_id=ReqId("boot"), settings=settings, peers=Peers(), name="runtime"))
+    stage.until(lambda: stage.seen_by(launcher, Ok))
+    dead = Kid.started[1]
+
+    end(stage, dead)
+    stage.until(lambda: len(Kid.started) == 3)
+    end(stage, Kid.started[0])
+    stage.until(lambda: len(Kid.started) == 4)
+
+    kept = tmp_path / "worker-0-ab.recorder.ended"
+    assert [(start.name, start.again) for start in Kid.starts[::3]] == [("router", False), ("router", True)]
+    assert [replace(death, trace=None) for death in Kid.starts[3].deaths] == [
+        WorkerExited(worker_id=0, recorder=str(kept), address=dead)
+    ]
+    assert not recorder.exists(), "it must not be taken for that of a worker that lives"
+    stage.until(lambda: not kept.exists())
 
 
 def test_given_a_child_that_dies_then_that_begins_a_trace_to_which_belongs_what_is_done_about_it(stage, boot, settings):
