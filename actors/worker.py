@@ -346,6 +346,8 @@ class Worker(FloraActor):
             setattr(counters, counter, getattr(counters, counter) + by)
         if report.unstarted:
             self._isolates.pass_on(resident, report.unstarted)
+        if report.starts_no_more:
+            self._isolates.starts_no_more(resident)
         self._note_state(resident, report)
 
     def _note_state(self, resident: Resident, report: IsolateReport) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from thespian.actors import ActorExitRequest, ActorSystem
 
@@ -56,6 +56,8 @@ class Resident:
     handlers: tuple[str, ...] = ()
     jobs: tuple[CronJobSpec, ...] = ()
     quiet_until_s: float = 0.0  # monotonic; as its last report said
+    follows: set[int] = field(default_factory=set)  # isolates it replaced that may still begin events
+    held: list[tuple[int, str, str]] = field(default_factory=list)  # events that wait for those
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,10 @@ class Isolates:
     def run(self, resident: Resident, events: list[tuple[int, str, str]]) -> None:
         """Hands events over: (seq, name, payload) in order."""
         self.active.add(resident.key)
-        self._local.tell(resident.address, RunEvents(events=tuple(events)))
+        if resident.follows:
+            resident.held += events
+        else:
+            self._local.tell(resident.address, RunEvents(events=tuple(events)))
 
     def has(self, guild_id: str) -> bool:
         """Whether an isolate of the guild is here, in whatever state."""
@@ -188,6 +193,8 @@ class Isolates:
         if old is not None:
             self._counters.isolate_restarts += 1
             old.serving = False
+            resident.follows, old.follows = old.follows | {old.key}, set()
+            resident.held, old.held = old.held, []
             self.close(old, self._shell.settings.runtime.dispatch_timeout_s or REPLACED_LIMIT_S)
         if resident.request is not None:
             heard = self._reports.book.highest(DEFAULT_RUNTIME)
@@ -235,6 +242,22 @@ class Isolates:
             for seq, _, _ in events:
                 self._reports.done(seq, resident.guild_id, Outcome.DIED)
 
+    def starts_no_more(self, resident: Resident) -> None:
+        """A replaced isolate has handed back what it had not begun: now the next one may begin, with the oldest events first."""
+        heir = self.serving.get(resident.guild_id)
+        if heir is None or resident.key not in heir.follows:
+            return
+        heir.follows.discard(resident.key)
+        if not heir.follows and heir.held:
+            held, heir.held = sorted(heir.held), []
+            self.run(heir, held)
+
+    def _give_up_held(self, resident: Resident) -> None:
+        """It will not serve: what it never got is nobody's."""
+        held, resident.held = resident.held, []
+        resident.follows = set()
+        self.pass_on(resident, tuple(held))
+
     # Ending
 
     def take_out(self, resident: Resident) -> None:
@@ -255,6 +278,7 @@ class Isolates:
         if resident is not None:
             self._around.cron.drop(guild_id)
             resident.serving = False
+            self._give_up_held(resident)
             self.close(resident)
         self._around.left(guild_id)
 
@@ -265,6 +289,7 @@ class Isolates:
             del self.serving[resident.guild_id]
             self._around.cron.drop(resident.guild_id)
             log.error("a guild's script was given up: %s", why, extra={"guild_id": resident.guild_id})
+            self._give_up_held(resident)
             self._reports.lost(resident.guild_id, why)
             self._around.left(resident.guild_id)
         resident.serving = False
@@ -278,6 +303,7 @@ class Isolates:
             del self.serving[guild_id]
             self._around.cron.drop(guild_id)
         resident.serving = False
+        resident.held = []  # they are the router's to send again
         self.abandoned.add(guild_id)
         self.wedged[resident.key] = (guild_id, why)
         self._reports.wedged(guild_id, why)
@@ -293,6 +319,7 @@ class Isolates:
             return
         self.active.discard(key)
         self._around.fetches.cancel(key)
+        self.starts_no_more(resident)
         if message.wedged:
             log.error("an isolate that is not in use any more does not end", extra={"guild_id": resident.guild_id})
             self._shell.after(WEDGE_PATIENCE_S, lambda: self._wedge_is_overdue(key))

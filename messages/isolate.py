@@ -165,6 +165,7 @@ class IsolateReport(Message):
         None  # why its isolate does not end; nothing of it will be heard but IsolateClosed, if it does after all
     )
     unstarted: tuple[tuple[int, str, str], ...] = ()  # events it will not run any more, in order: another isolate's
+    starts_no_more: bool = False  # it closes, and has handed back all events that it has not begun
     counted: tuple[tuple[str, int], ...] = ()  # (field of WorkerCounters, by how much it grew)
 
 

@@ -115,7 +115,7 @@ class GuildLedger:
     def miscounted(self) -> list[int]:
         """Events at which the store's count was not higher than at the event before: another one wrote, or a write was lost.
 
-        Between two versions of a script only that no count comes twice: a replaced isolate still starts what it was handed, while
+        Between two versions of a script only that no count comes twice: what a replaced isolate has begun may ask for its store while
         the next one has begun with newer events.
         """
         counted = [number for number in self._in_order_of_start() if number in self.counts]

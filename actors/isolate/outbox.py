@@ -33,6 +33,7 @@ class Outbox:
     lost: str | None = None
     wedged: str | None = None
     unstarted: list[Event] = field(default_factory=list)
+    starts_no_more: bool = False
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -51,6 +52,7 @@ class Outbox:
             or self.lost
             or self.wedged
             or self.unstarted
+            or self.starts_no_more
         )
 
     def ended(self, seq: int, name: str, outcome: str, elapsed_us: int) -> None:
@@ -86,7 +88,7 @@ class Outbox:
         for each in collected:
             if each:  # most are empty every time
                 each.clear()
-        self.handlers_changed = self.rebuilt = False
+        self.handlers_changed = self.rebuilt = self.starts_no_more = False
         self.fetches_taken = 0
         self.lost = self.wedged = self.jobs = None
 
@@ -114,6 +116,7 @@ class Outbox:
             lost=self.lost,
             wedged=self.wedged,
             unstarted=tuple(self.unstarted),
+            starts_no_more=self.starts_no_more,
             counted=tuple(self.counts.items()) if self.counts else (),
         )
 

@@ -120,6 +120,10 @@ class Runs:
         for seq in self._started:
             self._started[seq] += pause_s
 
+    def all_started(self, last_started: int) -> bool:
+        """Nothing that was handed over can still begin."""
+        return all(self._has_started(seq, last_started) for seq in self._handed)
+
     def take_back(self, last_started: int) -> list[int]:
         """What was handed over and has not started waits again, in order. Gives its sequence numbers."""
         back = [event for seq, event in self._handed.items() if not self._has_started(seq, last_started)]

@@ -69,6 +69,7 @@ class Serving(ABC):
         self._wake_at_s: float | None = None  # the script's next timer
         self._told_wake_at_s: float | None = None
         self._close_at_s = 0.0
+        self._starts_no_more = False  # it closes, and what it had not begun has been handed back
         self._why_ended = ""
         self._was_loaded = False  # a rebuild is not announced as a load
         self._is_restore = False
@@ -135,6 +136,8 @@ class Serving(ABC):
             or self._overrun.rescuing
         ):
             return
+        if self._phase is Phase.CLOSING and not self._starts_no_more:
+            self._hand_back()
         text = self._next_input()
         if text is not None:
             isolate.dispatch(text)
@@ -143,6 +146,14 @@ class Serving(ABC):
         self._more = False
         if self._phase is Phase.CLOSING and isolate.idle and not self._runs.unfinished:
             self._end_isolate()
+
+    def _hand_back(self) -> None:
+        """What V8 was handed and has not begun is for the isolate that comes next. Only while nothing runs is it known what that is."""
+        self._starts_no_more = self._out.starts_no_more = True
+        back = self._runs.take_back(self._started_seq())
+        if back:
+            self._feed.control("drop", *back)
+        self._out.unstarted += self._runs.take_waiting()
 
     def _next_input(self) -> bytes | None:
         now_s = time.monotonic()

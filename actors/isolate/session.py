@@ -86,6 +86,10 @@ class IsolateSession(Serving):
         if self._is_gone or limit_s <= 0 or not self._runs.unfinished:
             self._end_isolate()
             self._give_up_events()
+            return
+        if self._runs.all_started(self._started_seq()):
+            self._starts_no_more = self._out.starts_no_more = True
+        self._pump()
 
     def give_placeholders(self, placeholders: Mapping[str, str]) -> None:
         """The guild's secrets have changed."""

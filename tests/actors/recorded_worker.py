@@ -86,13 +86,24 @@ class RecordedWorker(Worker):
         count = len(contents)
         frame = DispatchFrame(
             number=self._frame,
-            ack=0,
+            ack=self._last(WorkerFrame),
             wants_ack=False,
             epoch="router",
             seqs=tuple(range(first_seq, first_seq + count)),
             guild_ids=(guild_id,) * count,
             names=("messageCreate",) * count,
             payloads=tuple(orjson.dumps({"id": "1", "channelId": "9", "content": c}).decode() for c in contents),
+        )
+        self.receiveMessage(frame, "router")
+
+    def _last(self, kind: type[Any]) -> int:
+        """Number of the last frame of a kind that was sent."""
+        return max((frame.number for frame in self.got(kind)), default=0)
+
+    def acknowledge(self) -> None:
+        """The router has all frames sent so far."""
+        frame = DispatchFrame(
+            number=0, ack=self._last(WorkerFrame), epoch="router", seqs=(), guild_ids=(), names=(), payloads=()
         )
         self.receiveMessage(frame, "router")
 
@@ -124,7 +135,9 @@ class RecordedWorker(Worker):
         self._settled += len(calls)
         self._results += 1
         results = tuple((call[0], True, "null") for call in calls)
-        frame = RestResultsFrame(number=self._results, ack=0, wants_ack=False, epoch="gateway", results=results)
+        frame = RestResultsFrame(
+            number=self._results, ack=self._last(RestFrame), wants_ack=False, epoch="gateway", results=results
+        )
         self.receiveMessage(frame, "gateway")
 
     def pass_time(self, for_s: float) -> None:

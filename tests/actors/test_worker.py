@@ -224,6 +224,59 @@ def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_g
     assert worker.wedged()[1:] == [(GUILD, "")]
 
 
+def test_given_events_that_wait_in_an_isolate_when_it_is_replaced_then_the_next_one_begins_with_them_in_order(
+    make_worker,
+) -> None:
+    worker = make_worker(dispatch_timeout_s=5, guild_overlap=4)
+    worker.load("on('messageCreate', async (c) => { await c.reply(`old ${c.msg.content}`) })")
+    worker.dispatch(1, *(str(number) for number in range(1, 31)))
+    worker.until(lambda: len(worker.bodies()) == 4)
+
+    worker.load("on('messageCreate', async (c) => { await c.reply(`new ${c.msg.content}`) })", req_id="new")
+    worker.dispatch(31, "31", "32")
+    while len(worker.done()) < 32:
+        worker.settle_calls()
+        worker.acknowledge()
+        worker.pass_time(0.01)
+
+    assert worker.bodies() == [
+        *(f"old {number}" for number in range(1, 5)),
+        *(f"new {number}" for number in range(5, 33)),
+    ]
+    assert set(worker.done().values()) == {Outcome.OK}
+
+
+def test_given_an_isolate_that_holds_v8_when_it_is_replaced_then_newer_events_wait_for_what_it_has_not_begun(
+    make_worker,
+) -> None:
+    worker = make_worker(dispatch_timeout_s=0.8, guild_overlap=1)
+    worker.load(SPINS)
+    worker.dispatch(1, "spin", "older")
+    worker.until(lambda: worker.session()._isolate.busy)
+
+    worker.load(REPLIES, req_id="new")
+    worker.dispatch(3, "newer")
+    worker.until(lambda: len(worker.bodies()) == 2)
+
+    assert worker.bodies() == ["older", "newer"]
+    assert worker.done()[1] in {Outcome.TIMED_OUT, Outcome.DIED}
+
+
+def test_given_events_held_for_an_older_isolate_when_the_script_is_unloaded_then_they_are_reported(make_worker) -> None:
+    worker = make_worker(dispatch_timeout_s=5, guild_overlap=1)
+    worker.load(SPINS)
+    worker.dispatch(1, "spin", "older")
+    worker.until(lambda: worker.session()._isolate.busy)
+    worker.load(REPLIES, req_id="new")
+    worker.dispatch(3, "newer")
+
+    worker.asks(UnloadIsolate(req_id=ReqId("off"), guild_id=GUILD))
+
+    worker.until(lambda: 3 in worker.done())
+    assert worker.done()[3] == Outcome.DIED
+    assert worker.bodies() == []
+
+
 # Secrets
 
 VALUE = "s3cr3t-hunter2"
