@@ -18,9 +18,10 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from thespian.system import multiprocCommon, simpleSystemBase
+from thespian.system import actorManager, multiprocCommon, simpleSystemBase
 from thespian.system.transport import ReceiveEnvelope, TCPTransport, TransmitIntent
 
+from flora.actors.stack_room import with_room
 from flora.actors.wire import RefusedPacket, reading_from
 
 FAULT_SIGNALS = frozenset(
@@ -35,6 +36,7 @@ _exits: deque[tuple[int, int]] = deque(
 )  # (process id, exit code) of children that nobody has asked for
 
 _original_is_alive = multiprocCommon.MultiProcReplicator._checkChildLiveness
+_original_run = actorManager.ActorManager.run
 _original_delay = TransmitIntent.delay
 _original_send_step = TCPTransport.TCPTransport._next_XMIT_2
 _original_ack_step = TCPTransport.TCPTransport._next_XMIT_4
@@ -47,6 +49,7 @@ def install() -> None:
         return
     TransmitIntent.delay = _delay
     multiprocCommon.set_signal_handler = _set_signal_handler
+    actorManager.ActorManager.run = _run_with_room
     multiprocCommon.MultiProcReplicator._checkChildLiveness = staticmethod(_is_alive_or_noted)
     multiprocCommon.MultiProcReplicator._childExited = _forget_child
     TCPTransport.selectors = SimpleNamespace(
@@ -62,6 +65,11 @@ def install() -> None:
     # garbage, they would close the same numbers once more, which by then may be the child's own sockets. Can go when the
     # library starts its actors in fresh processes.
     os.register_at_fork(after_in_child=gc.freeze)
+
+
+def _run_with_room(manager: Any) -> Any:
+    """An actor's loop. A forked one stands on top of its parent's; see `stack_room`. Can go when each frame has room by itself."""
+    return with_room(lambda: _original_run(manager))
 
 
 def _set_signal_handler(number: int, handler: Any) -> Any:
