@@ -1,6 +1,6 @@
 """Room for the frames of Python functions, taken once.
 
-CPython (3.11 to 3.13) keeps the frames of a thread in chunks of 16 KB. A loop that stands near the end of one has the functions it calls
+CPython (3.11 and later) keeps the frames of a thread in chunks of 16 KB. A loop that stands near the end of one has the functions it calls
 begin another, and give it back when they return: two system calls that each time halt every thread of the process, some 60 µs with as
 many threads as V8 has here. Which functions that hits depends on how deep the stack happens to be. A function with a large frame gets
 a chunk of its own size, rounded up to a power of two, and what is left of that is there as long as it runs.
