@@ -71,7 +71,7 @@ class Recovery:
             self._owner[GuildId(guild_id)] = worker
 
     def died_before(self, started: Mapping[str, int]) -> None:
-        """A worker died while there was no router: what had started is over, the rest of what it had is new.
+        """A worker died before this router began: what had started is over, the rest of what it had is new.
 
         Args:
             started: Per guild, the event that was started last (from the flight recorder).
