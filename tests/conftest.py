@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import inspect
 import os
 import signal
@@ -253,6 +254,58 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     config.option.loadscopereorder = False
     return Lanes(config, log)
+
+
+class Machine:
+    """What the processes of one run share: a test has it beside others, unless it asks to be alone.
+
+    Two locks, held on folders because these are always there: everybody passes the door to get into the room, and whoever
+    waits for the room to be empty keeps the door shut.
+    """
+
+    def __init__(self) -> None:
+        self._door = os.open(Path(__file__).parent, os.O_RDONLY)
+        self._room = os.open(Path(__file__).parent / "acceptance", os.O_RDONLY)
+
+    @contextmanager
+    def shared(self) -> Iterator[None]:
+        self._enter(fcntl.LOCK_SH)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Inside `shared`: waits until the other process is between two tests, and keeps it there."""
+        fcntl.flock(self._room, fcntl.LOCK_UN)
+        self._enter(fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._room, fcntl.LOCK_UN)
+            self._enter(fcntl.LOCK_SH)
+
+    def _enter(self, how: int) -> None:
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._room, how)
+        finally:
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+
+
+MACHINE = Machine()
+
+
+@pytest.fixture(scope="session")
+def machine() -> Machine:
+    return MACHINE
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    with MACHINE.shared():
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

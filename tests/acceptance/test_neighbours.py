@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(150)]
 
 GUESTS = Path(__file__).parents[1] / "guests"
 TIMED_OUT = r"dispatch timed out"
@@ -32,9 +32,9 @@ GOOD = "on('messageCreate', async (msg) => { if (!msg.author.bot) await msg.repl
 MANY_PER_S = 2000
 MAX_RATIO = 3.0
 NOISE_MS = 10.0  # medians of 3 to 6 ms differ by that much on two busy cores, with no attack at all
-MEASURED_AT_MOST = 5
-"""Other work of the machine lengthens one median and not the next: the best beside an attack is held against the worst without.
-On a quiet machine they are all alike. A lost answer is never forgiven.
+MEASURED_AGAIN = 3
+"""The other tests lengthen medians. One that is too long is measured again with the machine to itself, and because that may
+have other guests, a few times: the best beside the attack is held against the worst without. A lost answer is never forgiven.
 """
 
 
@@ -147,29 +147,22 @@ def test_given_the_guests_then_each_is_set_off_by_some_test():
 @pytest.mark.scenario("T26", "T30", "T31", "T32", "T33", "T40")
 @pytest.mark.parametrize("attacks", ROUNDS, ids=lambda attacks: "+".join(map(str, attacks)))
 def test_given_an_attack_when_twenty_neighbours_talk_then_each_is_answered_once_and_about_as_fast_as_ever(
-    neighbours, attacks, refused, told_in_table
+    neighbours, attacks, refused, told_in_table, machine
 ):
     flora = neighbours.flora
     guilds = flora.new_guilds([None] * len(attacks))
     aborts = any(attack.aborts for attack in attacks)
     worker_before, restarts_before = flora.pid("worker 0"), flora.metrics()["runtime_restarts"]
 
-    quiet_ms, beside_ms, told = 0.0, float("inf"), []
-    for attempt in range(MEASURED_AT_MOST):
-        if attempt:
-            for guild in guilds:
-                guild.deploy(GOOD)  # what the last attack may have left must not count as quiet
-        quiet_ms = max(quiet_ms, neighbours.quiet_ms(fresh=attempt > 0))
-        with neighbours.traffic(max(attack.for_s for attack in attacks)) as traffic:
-            told = run_attacks(attacks, guilds, refused)
-        neighbours.none_lost(traffic, worker_died=aborts)
-        beside_ms = min(beside_ms, traffic.median_ms)
-        if beside_ms <= MAX_RATIO * quiet_ms + NOISE_MS:
-            break
+    quiet_ms = neighbours.quiet_ms()
+    beside_ms, told = measured_beside(neighbours, attacks, guilds, refused)
+    if not as_usual(beside_ms, quiet_ms):
+        with machine.alone():
+            quiet_ms, beside_ms, told = measured_again(neighbours, attacks, guilds, refused)
     for attack, line in zip(attacks, told, strict=True):
         told_in_table(str(attack), quiet_ms, beside_ms, line)
 
-    assert beside_ms <= MAX_RATIO * quiet_ms + NOISE_MS
+    assert as_usual(beside_ms, quiet_ms)
     if not aborts:
         assert flora.pid("worker 0") == worker_before
     if {attack.placed for attack in attacks} == {"shared"}:
@@ -178,6 +171,32 @@ def test_given_an_attack_when_twenty_neighbours_talk_then_each_is_answered_once_
         assert flora.api("GET", f"/guilds/{guild.id}/status")["placement"] == attack.placed
         assert_answers_again(guild, attack)
         flora.sim("DELETE", f"/sim/guilds/{guild.id}")
+
+
+def as_usual(beside_ms, quiet_ms) -> bool:
+    return beside_ms <= MAX_RATIO * quiet_ms + NOISE_MS
+
+
+def measured_beside(neighbours, attacks, guilds, refused) -> tuple[float, list[str]]:
+    """The median of the neighbours while the attack lasts, and the lines that its authors read."""
+    with neighbours.traffic(max(attack.for_s for attack in attacks)) as traffic:
+        told = run_attacks(attacks, guilds, refused)
+    neighbours.none_lost(traffic, worker_died=any(attack.aborts for attack in attacks))
+    return traffic.median_ms, told
+
+
+def measured_again(neighbours, attacks, guilds, refused) -> tuple[float, float, list[str]]:
+    """The worst median without the attack, the best beside it, and the lines that its authors read."""
+    quiet_ms, beside_ms, told = 0.0, float("inf"), []
+    for _ in range(MEASURED_AGAIN):
+        for guild in guilds:
+            guild.deploy(GOOD)  # what the last attack may have left must not count as quiet
+        quiet_ms = max(quiet_ms, neighbours.quiet_ms(fresh=True))
+        median_ms, told = measured_beside(neighbours, attacks, guilds, refused)
+        beside_ms = min(beside_ms, median_ms)
+        if as_usual(beside_ms, quiet_ms):
+            break
+    return quiet_ms, beside_ms, told
 
 
 def run_attacks(attacks, guilds, refused) -> list[str]:
