@@ -57,6 +57,11 @@ class _Buckets:
             bucket.refill(now_s)
         return bucket
 
+    def suppress(self, guild_id: str, now_s: float) -> None:
+        """Counts a refusal that has nothing to do with the guild's own tokens."""
+        bucket = self._by_guild.get(guild_id) or self.of(guild_id, now_s)
+        bucket.suppressed += 1
+
     def _make_room(self, now_s: float) -> None:
         for guild_id, bucket in list(self._by_guild.items()):
             if bucket.refill(now_s) >= bucket.burst and not bucket.suppressed:
@@ -135,6 +140,7 @@ class Admission:
         """
         self._guilds = _Buckets(rate, burst)
         self._admitted_s: dict[str, float] = {}  # guild → when last, where there is a limit for all
+        self._closed_until_s = 0.0  # no token for all before; under load this is asked for every event
         self._total = None
         if total_rate is not None:
             self._total = Bucket(total_rate, total_rate * TOTAL_BURST_S, total_rate * TOTAL_BURST_S, now_s)
@@ -145,6 +151,9 @@ class Admission:
         Returns:
             How many were refused since the last one that might; None: this one is refused, too.
         """
+        if now_s < self._closed_until_s and self._admitted_s.get(guild_id, -RARE_S) > now_s - RARE_S:
+            self._guilds.suppress(guild_id, now_s)
+            return None
         bucket = self._guilds.of(guild_id, now_s)
         if bucket.tokens < 1 or not self._has_room(guild_id, now_s):
             bucket.suppressed += 1
@@ -158,6 +167,7 @@ class Admission:
         if total is None:
             return True
         if total.refill(now_s) < 1 and self._admitted_s.get(guild_id, -RARE_S) > now_s - RARE_S:
+            self._closed_until_s = now_s + (1 - total.tokens) / total.rate
             return False
         total.tokens = max(0.0, total.tokens - 1)
         if len(self._admitted_s) >= MAX_GUILDS:

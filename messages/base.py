@@ -7,14 +7,34 @@ and direction, the next one filling meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from flora.messages.ids import ReqId
 
 Address = Any
 """A `thespian.actors.ActorAddress`; named here so that messages need not import the actor library."""
+
+
+@cache
+def _values_of(kind: type) -> Callable[[Any], tuple[Any, ...]]:
+    names = [field.name for field in fields(kind)]
+    return attrgetter(*names) if len(names) > 1 else lambda message: tuple(getattr(message, name) for name in names)
+
+
+@cache
+def _setters_of(kind: type) -> tuple[Callable[[Any, Any], None], ...]:
+    return tuple(getattr(kind, field.name).__set__ for field in fields(kind))
+
+
+def _from_values(kind: type, values: tuple[Any, ...]) -> Any:
+    message = object.__new__(kind)
+    for setter, value in zip(_setters_of(kind), values, strict=True):
+        setter(message, value)
+    return message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +52,10 @@ class Message:
     """Base of everything actors send each other."""
 
     trace: TraceContext | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What `dataclass` has for this looks up the fields each time: 12 µs for a frame there and back, 6 this way.
+        return _from_values, (type(self), _values_of(type(self))(self))
 
     def __str__(self) -> str:
         # The actor library makes a text of each message it sends, for a log that nobody reads; a frame's `repr` is a megabyte.

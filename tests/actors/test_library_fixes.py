@@ -10,10 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from thespian.actors import ActorAddress
+from thespian.actors import Actor, ActorAddress, ActorExitRequest, ActorSystem, PoisonMessage
 from thespian.system.transport import TransmitIntent
 
 from flora.actors import library_fixes
+from flora.messages.base import Ok
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(60)]
 
@@ -141,6 +142,78 @@ def test_given_an_actor_that_faults_then_its_process_ends_and_the_parent_hears_i
 
 def test_given_two_children_that_die_at_the_same_moment_then_the_parent_hears_of_both(tmp_path):
     assert run(tmp_path, TWO_DIE_AT_ONCE).strip() == "2 children exited"
+
+
+class Sums(Actor):
+    """Answers each number with the sum so far, and after a 0 that it tells itself once more; raises at a negative one."""
+
+    def __init__(self):
+        super().__init__()
+        self.sum = 0
+
+    def receiveMessage(self, msg, sender):
+        if not isinstance(msg, Ok):
+            return
+        if msg.value < 0:
+            raise ValueError(msg.value)
+        if msg.value == 0:
+            self.send(self.myAddress, Ok(req_id=msg.req_id, value=100))
+        self.sum += msg.value
+        if sender != self.myAddress:
+            self.send(sender, Ok(req_id=msg.req_id, value=self.sum))
+
+
+@pytest.fixture
+def local():
+    library_fixes.install()
+    return ActorSystem("simpleSystemBase", logDefs=False, transientUnique=True)
+
+
+def heard(local) -> list[object]:
+    return list(iter(lambda: local.listen(0), None))
+
+
+def test_given_actors_in_one_process_when_told_then_each_answers_in_order(local):
+    first, second = local.createActor(Sums), local.createActor(Sums)
+
+    for number in range(1, 4):
+        local.tell(first, Ok(req_id="first", value=number))
+        local.tell(second, Ok(req_id="second", value=10 * number))
+
+    assert [(answer.req_id, answer.value) for answer in heard(local)] == [
+        *(("first", 1), ("second", 10), ("first", 3), ("second", 30), ("first", 6), ("second", 60))
+    ]
+
+
+def test_given_an_actor_that_tells_itself_something_when_told_then_that_is_delivered_too(local):
+    actor = local.createActor(Sums)
+
+    local.tell(actor, Ok(req_id="1", value=0))
+    local.tell(actor, Ok(req_id="2", value=1))
+
+    assert [answer.value for answer in heard(local)] == [0, 101]
+
+
+def test_given_an_actor_that_raises_when_told_then_the_library_tries_again_and_hands_it_back_and_others_go_on(local):
+    actor, other = local.createActor(Sums), local.createActor(Sums)
+
+    local.tell(actor, bad := Ok(req_id="1", value=-1))
+    local.tell(other, Ok(req_id="2", value=2))
+
+    poison, answer = heard(local)
+    assert isinstance(poison, PoisonMessage)
+    assert poison.poisonMessage == bad
+    assert answer.value == 2
+
+
+def test_given_an_actor_that_has_ended_when_told_then_nobody_answers_and_others_go_on(local):
+    actor, other = local.createActor(Sums), local.createActor(Sums)
+
+    local.tell(actor, ActorExitRequest())
+    local.tell(actor, Ok(req_id="1", value=1))
+    local.tell(other, Ok(req_id="2", value=2))
+
+    assert [answer.value for answer in heard(local) if isinstance(answer, Ok)] == [2]
 
 
 def _is_x86() -> bool:

@@ -76,6 +76,19 @@ def test_given_all_guilds_slow_at_once_when_admitted_then_all_are_bounded_and_ea
     assert admission.admit("rare", now_s=10.0) == 0
 
 
+def test_given_the_budget_of_all_used_up_when_there_is_some_again_then_each_refusal_is_told():
+    admission = Admission(total_rate=1.0)
+    burst = int(trace_sampling.TOTAL_BURST_S)
+
+    at_once = [admission.admit("a", now_s=0.0) for _ in range(burst + 10)]
+    too_early = admission.admit("a", now_s=0.9)
+    later = [admission.admit("a", now_s=1.0), admission.admit("a", now_s=1.0)]
+
+    assert at_once == [0] * burst + [None] * 10
+    assert too_early is None
+    assert later == [11, None]
+
+
 @settings(max_examples=10)
 @given(st.lists(st.tuples(st.integers(0, 30_000), st.floats(0, 5)), min_size=2))
 def test_given_any_guilds_when_admitted_then_the_memory_stays_bounded(steps: list[tuple[int, float]]):
