@@ -55,7 +55,8 @@ class Message:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What `dataclass` has for this looks up the fields each time: 12 µs for a frame there and back, 6 this way.
-        return _from_values, (type(self), _values_of(type(self))(self))
+        kind: type = type(self)
+        return _from_values, (kind, _values_of(kind)(self))
 
     def __str__(self) -> str:
         # The actor library makes a text of each message it sends, for a log that nobody reads; a frame's `repr` is a megabyte.
