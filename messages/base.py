@@ -22,7 +22,14 @@ Address = Any
 @cache
 def _values_of(kind: type) -> Callable[[Any], tuple[Any, ...]]:
     names = [field.name for field in fields(kind)]
-    return attrgetter(*names) if len(names) > 1 else lambda message: tuple(getattr(message, name) for name in names)
+    if len(names) > 1:
+        return attrgetter(*names)
+    (only,) = names
+
+    def value_of(message: Any) -> tuple[Any, ...]:
+        return (getattr(message, only),)
+
+    return value_of
 
 
 @cache
