@@ -38,7 +38,7 @@ def _setters_of(kind: type) -> tuple[Callable[[Any, Any], None], ...]:
 
 
 def _from_values(kind: type, values: tuple[Any, ...]) -> Any:
-    message = object.__new__(kind)
+    message: Any = object.__new__(kind)
     for setter, value in zip(_setters_of(kind), values, strict=True):
         setter(message, value)
     return message
