@@ -31,6 +31,8 @@ LOGS_LIMIT_S = 0.5
 RESERVE_S = 1.5  # of a long limit; what comes after the queues needs so much
 RESERVE_SHARE = 0.3  # of a short one
 NEVER_LESS_S = 0.05  # a question with no time at all would be a question for ever
+ANSWER_S, ANSWER_SHARE = 0.3, 0.1  # of the time for a question (of a short one): what its answer may need on a busy machine
+UNKNOWN = "unknown"
 
 Ask = Callable[[Address, Request, Callable[[Ok | Failed], None], float], object]
 
@@ -65,7 +67,10 @@ def phases(limit_s: float, quiesce_s: float) -> tuple[Phase, ...]:
 
 
 class Shutdown:
-    """Carries the plan out. `done` is called once, with what the children answered: {"router": {"abandoned": 2}, …}."""
+    """Carries the plan out. `done` is called once, with what the children answered: {"router": {"abandoned": 2}, …}.
+
+    Of one that did not answer in time it is `UNKNOWN`.
+    """
 
     def __init__(
         self,
@@ -118,6 +123,7 @@ class Shutdown:
             log.warning(
                 "%s did not finish: %s", name, reply.message, extra={"action": "stop_late", "phase": phase.name}
             )
+            self._said[name] = UNKNOWN
         elif not phase.intake:
             self._said[name] = reply.value
 
@@ -126,4 +132,4 @@ def _request(phase: Phase, limit_s: float) -> Request:
     if phase.intake:
         return StopIntake(req_id=ReqId(""))
     # A little less than we wait ourselves: what had to be abandoned is told rather than guessed.
-    return Drain(req_id=ReqId(""), limit_s=max(0.0, limit_s - NEVER_LESS_S))
+    return Drain(req_id=ReqId(""), limit_s=max(0.0, limit_s - max(NEVER_LESS_S, min(ANSWER_S, ANSWER_SHARE * limit_s))))

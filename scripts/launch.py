@@ -19,6 +19,7 @@ from types import FrameType
 
 from flora.actors import system
 from flora.actors.runtime import Runtime
+from flora.actors.shutdown import UNKNOWN
 from flora.messages.base import Failed, Ok
 from flora.messages.errors import FloraError
 from flora.messages.ids import ReqId
@@ -205,6 +206,8 @@ def _say_what_was_left(said: Mapping[str, object]) -> None:
         facts = said.get(name)
         if isinstance(facts, Mapping) and facts.get(left):
             say(f"{facts[left]} {what} were abandoned")
+        elif facts == UNKNOWN:
+            say(f"the {name} did not say in time whether {what} were abandoned")
 
 
 def say(text: str) -> None:

@@ -84,7 +84,8 @@ def test_given_stored_scripts_that_hang_at_load_when_booting_then_nobody_waits_a
     assert [guilds[2].ask("hello"), guilds[3].ask("hello")] == ["guild 2 hello", "guild 3 hello"]
     for guild in guilds[:2]:
         assert guild.log_line("module_load timed out", within_s=20)["level"] == "error"
-        assert f"Failed to load deployment for guild {guild.id}" in flora.stderr()
+        failed = f"Failed to load deployment for guild {guild.id}"
+        wait_for(lambda failed=failed: failed in flora.stderr(), 5, f"nobody said: {failed}")
     guilds[0].deploy(ECHO % "repaired")
     assert guilds[0].ask("hello") == "repaired hello"
 

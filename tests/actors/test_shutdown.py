@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flora.actors.shutdown import INTAKE_LIMIT_S, NEVER_LESS_S, Shutdown, phases
+from flora.actors.shutdown import INTAKE_LIMIT_S, NEVER_LESS_S, UNKNOWN, Shutdown, phases
 from flora.messages.base import Failed, Ok, Request
 from flora.messages.errors import TimedOut
 from flora.messages.gateway import StopIntake
@@ -67,6 +67,17 @@ def test_given_actors_that_answer_then_they_are_asked_in_order_and_each_phase_wa
     assert cast.said["router"] == "router"
 
 
+def test_given_a_question_when_asked_then_its_answer_has_time_beside_the_work():
+    cast = Cast({})
+
+    cast.play(4.0)
+
+    drains = [(request.limit_s, limit_s) for _, request, limit_s in cast.asked if isinstance(request, Drain)]
+    assert all(limit_s - work_s >= NEVER_LESS_S - 1e-9 for work_s, limit_s in drains)
+    work_s, limit_s = drains[1]
+    assert limit_s - work_s > 0.2
+
+
 def test_given_workers_that_are_still_busy_then_all_of_them_have_the_quiesce_time_at_once():
     cast = Cast({"worker 0": 60.0, "worker 1": 60.0})
 
@@ -87,6 +98,6 @@ def test_given_any_actors_that_are_silent_then_the_end_comes_once_and_within_the
 
     assert cast.said is not None
     assert cast.now_s - 100.0 <= limit_s + 6 * NEVER_LESS_S
-    assert not silent & cast.said.keys()
+    assert {name for name, said in cast.said.items() if said == UNKNOWN} == silent
     if "gateway" in silent and len(silent) == 1 and limit_s > 10:
         assert next(limit for name, _, limit in cast.asked if name == "gateway") == INTAKE_LIMIT_S
