@@ -266,7 +266,7 @@ class Router(RouterDesk):
 
     def receiveMsg_WorkerFrame(self, msg: WorkerFrame, sender: Address) -> None:
         """Takes in what a worker finished, and what its scripts want to hear."""
-        worker, end = self._state.worker_at(sender)
+        worker, end = self._state.worker_at(sender, msg.epoch)
         if end is None:
             self.ignore(msg, "it is of a worker that is gone")
             return

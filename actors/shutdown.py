@@ -31,7 +31,8 @@ LOGS_LIMIT_S = 0.5
 RESERVE_S = 1.5  # of a long limit; what comes after the queues needs so much
 RESERVE_SHARE = 0.3  # of a short one
 NEVER_LESS_S = 0.05  # a question with no time at all would be a question for ever
-ANSWER_S, ANSWER_SHARE = 0.3, 0.1  # of the time for a question (of a short one): what its answer may need on a busy machine
+ANSWER_S = 0.3  # of the time for a question: what its answer may need on a busy machine
+ANSWER_SHARE = 0.1  # of a short one
 UNKNOWN = "unknown"
 
 Ask = Callable[[Address, Request, Callable[[Ok | Failed], None], float], object]
