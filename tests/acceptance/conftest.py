@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -43,6 +44,9 @@ SHARED_SETTINGS = {
 }
 
 
+AT_REST_PER_S = 40  # what cron jobs and timers of guilds that tests left behind may do
+
+
 @pytest.fixture(scope="session")
 def built_sdk() -> None:
     from flora.actors.sdk_files import sdk_path
@@ -61,6 +65,12 @@ def flora(tmp_path_factory: pytest.TempPathFactory, built_sdk: None) -> Iterator
         running.start()
         running.unlimited()
         yield running
+        begun = running.metrics()["dispatch_total"]
+        time.sleep(1.0)
+        begun = running.metrics()["dispatch_total"] - begun
+        assert begun < AT_REST_PER_S, (
+            f"{begun:g} events a second without a test: a script answers itself, see `flora trace list`"
+        )
         running.end()
     finally:
         running.destroy()

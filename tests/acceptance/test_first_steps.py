@@ -87,6 +87,7 @@ def test_given_a_button_when_pressed_then_its_handler_answers(flora):
     guild = flora.new_guild()
     guild.deploy("""
         on('messageCreate', async (msg) => {
+            if (msg.author.bot) return
             const button = { type: 2, style: 1, label: 'Press', custom_id: 'press' }
             await msg.reply({ content: 'here', components: [{ type: 1, components: [button] }] })
         })
