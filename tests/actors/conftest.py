@@ -32,6 +32,21 @@ from flora.messages.settings import FetchSettings, RuntimeSettings, SecretsSetti
 _STEP_S = 0.005
 
 
+def _load_helper(module: str) -> ModuleType:
+    """A helper module beside this file: folders of tests are no packages."""
+    name = f"flora_tests_actors_{module}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{module}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+RecordedWorker: Any = _load_helper("recorded_worker").RecordedWorker
+
+
 @dataclass
 class Strings:
     """Given to a puppet first: where it puts what it receives."""
@@ -351,37 +366,30 @@ def recorder(tmp_path: Path):
     return write
 
 
-def _load_helper(module: str) -> ModuleType:
-    """A helper module beside this file: folders of tests are no packages."""
-    name = f"flora_tests_actors_{module}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{module}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+@pytest.fixture
+def begin_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Begins workers as recorded_worker.py has them, with settings of the runtime and others; ends them after the test."""
+    monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
+    begun: list[Any] = []
+
+    def begin(worker: Any, runtime: dict[str, Any], **settings: Any) -> Any:
+        limits = {"load_timeout_s": 20.0, "max_workers": 64} | runtime
+        begun.append(worker)
+        worker.begin(Settings(data_dir=tmp_path, runtime=RuntimeSettings(**limits), **settings))
+        return worker
+
+    yield begin
+    for each in begun:
+        each.end()
 
 
 @pytest.fixture
-def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
-    """Makes workers as recorded_worker.py has them; each gets settings of its runtime by name."""
-    monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
-    made: list[Any] = []
+def make_worker(begin_worker: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes workers; each gets settings of its runtime by name."""
 
     def make(*, fetch: FetchSettings | None = None, secrets: SecretsSettings | None = None, **runtime: Any) -> Any:
-        settings = {"dispatch_timeout_s": 0.3, "load_timeout_s": 20.0, "max_workers": 64} | runtime
-        made.append(_load_helper("recorded_worker").RecordedWorker())
-        made[-1].begin(
-            Settings(
-                data_dir=tmp_path,
-                runtime=RuntimeSettings(**settings),
-                fetch=fetch or FetchSettings(),
-                secrets=secrets or SecretsSettings(),
-            )
-        )
-        return made[-1]
+        limits = {"dispatch_timeout_s": 0.3} | runtime
+        others = {"fetch": fetch or FetchSettings(), "secrets": secrets or SecretsSettings()}
+        return begin_worker(RecordedWorker(), limits, **others)
 
-    yield make
-    for each in made:
-        each.end()
+    return make

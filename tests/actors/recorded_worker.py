@@ -1,11 +1,16 @@
-"""A worker on its own: real isolates, real V8; the test is its mailbox, its clock and all its peers. Loaded by conftest.py."""
+"""A worker on its own: real isolates, real V8; the test is its mailbox, its clock and all its peers.
+
+Loaded by conftest.py, after which others import it as `flora_tests_actors_recorded_worker`.
+"""
 
 from __future__ import annotations
 
+import itertools
+import math
 import select
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 from thespian.actors import WatchMessage
@@ -26,10 +31,13 @@ GUILD = GuildId("55")
 class RecordedWorker(Worker):
     """A worker without an actor system around it."""
 
+    PEERS: ClassVar[Peers] = Peers(router="router", gateway="gateway")
+
     def __init__(self) -> None:
         super().__init__()
         self.sent: list[tuple[Any, Any]] = []
         self.later: list[tuple[float, Callable[[], None]]] = []
+        self._request_numbers = itertools.count(1)
         self._frame = 0
         self._results = 0
         self._settled = 0
@@ -42,14 +50,15 @@ class RecordedWorker(Worker):
         return len(self.later)
 
     def begin(self, settings: Settings) -> None:
-        self.settings, self.peers = settings, Peers(router="router", gateway="gateway")
+        self.settings, self.peers = settings, self.PEERS
         self.bridge = AsyncBridge("worker 0")
         self._bridge_open = True
         self.on_start(Start(req_id=ReqId("start"), settings=settings, peers=self.peers, name="worker 0", worker_id=0))
         self.until(lambda: self.answer("start"))
 
     def pump(self) -> None:
-        select.select([self._host.fileno()], [], [], 0.01)
+        next_s = min((at_s for at_s, _ in self.later), default=math.inf) - time.monotonic()
+        select.select([self._host.fileno(), self.bridge.fd], [], [], min(0.01, max(0.0, next_s)))
         self.receiveMessage(WatchMessage([self._host.fileno()]), None)
         for item in self.bridge.drain():
             self.on_inbox(item)
@@ -77,8 +86,12 @@ class RecordedWorker(Worker):
         self.receiveMessage(message, "router")
         return self.until(lambda: self.answer(message.req_id))
 
-    def load(self, script: str, guild_id: GuildId = GUILD, req_id: str = "load", **more: Any) -> Any:
-        message = LoadIsolate(req_id=ReqId(req_id), guild_id=guild_id, script=script, source_map=None, **more)
+    def new_id(self, what: str) -> ReqId:
+        """An id that no request had yet."""
+        return ReqId(f"{what} {next(self._request_numbers)}")
+
+    def load(self, script: str, guild_id: GuildId = GUILD, **more: Any) -> Any:
+        message = LoadIsolate(req_id=self.new_id("load"), guild_id=guild_id, script=script, source_map=None, **more)
         return self.asks(message)
 
     def dispatch(self, first_seq: int, *contents: str, guild_id: GuildId = GUILD) -> None:
@@ -124,6 +137,7 @@ class RecordedWorker(Worker):
 
     def end(self) -> None:
         assert self._host.close_all(10.0)
+        self._kv.end()
         if self.bridge._loop is not None:
             self.bridge.submit(self._fetches.close()).result(5)
         self.bridge.close()

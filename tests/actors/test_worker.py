@@ -33,7 +33,7 @@ SPINS = "on('messageCreate', async (c) => { if (c.msg.content === 'spin') while 
 def test_given_a_guild_when_asked_what_it_uses_then_the_figures_come_at_once(make_worker) -> None:
     worker = make_worker()
     worker.load(REPLIES)
-    worker.load(REPLIES, OTHER, "other")
+    worker.load(REPLIES, OTHER)
     worker.dispatch(1, "a")
     worker.until(worker.bodies)
 
@@ -76,8 +76,8 @@ def test_given_guilds_when_asked_for_the_notable_ones_then_the_busiest_are_told(
 ) -> None:
     worker = make_worker(dispatch_timeout_s=10)
     spins = "on('messageCreate', (c) => { const end = Date.now() + Number(c.msg.content); while (Date.now() < end); })"
-    for number, guild in enumerate((GUILD, OTHER, "3")):
-        worker.load(spins, guild, f"load {number}")
+    for guild in (GUILD, OTHER, "3"):
+        worker.load(spins, guild)
     worker.dispatch(1, "300", guild_id=OTHER)
     worker.dispatch(2, "20", guild_id=GUILD)
     worker.until(lambda: set(worker.done()) == {1, 2})
@@ -147,7 +147,7 @@ def test_given_a_guild_that_rests_when_new_code_comes_then_what_waited_runs_in_i
         worker.until(lambda seq=seq: seq in worker.done())
     worker.dispatch(3, "three", "four")
 
-    worker.load("on('messageCreate', (c) => { c.reply('new ' + c.msg.content) })", req_id="again")
+    worker.load("on('messageCreate', (c) => { c.reply('new ' + c.msg.content) })")
     worker.dispatch(5, "five")
     worker.until(lambda: {3, 4, 5} <= set(worker.done()))
 
@@ -180,7 +180,7 @@ def test_given_an_isolate_that_does_not_end_when_its_close_hangs_then_the_guild_
         "const numbers = Array.from({ length: 7e5 }, Math.random);"
         "on('messageCreate', (c) => { if (c.msg.content === 'sort') numbers.sort() })"
     )
-    worker.load(REPLIES, OTHER, "other")
+    worker.load(REPLIES, OTHER)
 
     worker.dispatch(1, "sort", "waits")
     worker.until(worker.wedged, within_s=20)
@@ -196,7 +196,7 @@ def test_given_an_isolate_that_does_not_end_when_its_close_hangs_then_the_guild_
     assert worker.done()[1] == Outcome.TIMED_OUT
     assert not {2, 3} & set(worker.done()), "they are the router's to send again"
     assert worker.counters.isolates_wedged == 1
-    assert worker.load(REPLIES, req_id="back").value["replaced"] is False
+    assert worker.load(REPLIES).value["replaced"] is False
 
 
 def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_guild_leaves_this_worker(
@@ -207,7 +207,7 @@ def test_given_an_old_isolate_that_does_not_end_when_patience_is_over_then_the_g
     old = worker._isolates.serving[GUILD]
     worker.dispatch(1, "spin")
     worker.until(lambda: worker.session()._isolate.busy)
-    worker.load(REPLIES, req_id="new")
+    worker.load(REPLIES)
     worker.dispatch(2, "asks")
     worker.until(lambda: worker.bodies() == ["asks"])
 
@@ -232,7 +232,7 @@ def test_given_events_that_wait_in_an_isolate_when_it_is_replaced_then_the_next_
     worker.dispatch(1, *(str(number) for number in range(1, 31)))
     worker.until(lambda: len(worker.bodies()) == 4)
 
-    worker.load("on('messageCreate', async (c) => { await c.reply(`new ${c.msg.content}`) })", req_id="new")
+    worker.load("on('messageCreate', async (c) => { await c.reply(`new ${c.msg.content}`) })")
     worker.dispatch(31, "31", "32")
     while len(worker.done()) < 32:
         worker.settle_calls()
@@ -254,7 +254,7 @@ def test_given_an_isolate_that_holds_v8_when_it_is_replaced_then_newer_events_wa
     worker.dispatch(1, "spin", "older")
     worker.until(lambda: worker.session()._isolate.busy)
 
-    worker.load(REPLIES, req_id="new")
+    worker.load(REPLIES)
     worker.dispatch(3, "newer")
     worker.until(lambda: len(worker.bodies()) == 2)
 
@@ -267,7 +267,7 @@ def test_given_events_held_for_an_older_isolate_when_the_script_is_unloaded_then
     worker.load(SPINS)
     worker.dispatch(1, "spin", "older")
     worker.until(lambda: worker.session()._isolate.busy)
-    worker.load(REPLIES, req_id="new")
+    worker.load(REPLIES)
     worker.dispatch(3, "newer")
 
     worker.asks(UnloadIsolate(req_id=ReqId("off"), guild_id=GUILD))
@@ -362,9 +362,9 @@ def test_given_secrets_that_could_not_be_read_when_a_script_is_to_load_then_only
 ) -> None:
     worker = make_worker()
 
-    refused = worker.load(REPLIES, req_id="unknown", secrets=None)
-    worker.load(REPLIES, req_id="known", secrets=key_set(1))
-    again = worker.load(REPLIES, req_id="again", secrets=None)
+    refused = worker.load(REPLIES, secrets=None)
+    worker.load(REPLIES, secrets=key_set(1))
+    again = worker.load(REPLIES, secrets=None)
     elsewhere = worker.asks(GiveSecrets(req_id=ReqId("give"), guild_id=OTHER, secrets=key_set(2)))
     worker.asks(UnloadIsolate(req_id=ReqId("unload"), guild_id=GUILD))
     worker.until(lambda: GUILD not in worker._secrets)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import pytest
-from thespian.actors import WatchMessage
+from flora_tests_actors_recorded_worker import GUILD, RecordedWorker
 
-from flora.actors import worker as worker_module
-from flora.actors.bridge import AsyncBridge
-from flora.actors.worker import Worker
 from flora.messages.base import Failed, Ok
 from flora.messages.cron import (
     AdoptCronJobs,
@@ -25,79 +20,40 @@ from flora.messages.cron import (
     NoteCronRuns,
     RunCronJob,
 )
-from flora.messages.dispatch import DispatchFrame, LoadIsolate, Outcome, UnloadIsolate, WorkerFrame
+from flora.messages.dispatch import Outcome, UnloadIsolate
 from flora.messages.ids import GuildId, ReqId
 from flora.messages.lifecycle import Peers, PeersChanged, Start
-from flora.messages.settings import RuntimeSettings, Settings
 
 pytestmark = pytest.mark.service
-T = TypeVar("T")
 
 NOON_S = int(datetime(2026, 6, 1, 12, 0, tzinfo=UTC).timestamp())
-GUILD, OTHER = GuildId("55"), GuildId("66")
-PEERS = Peers(router="router", gateway="gateway", cron="cron", deployer="deployer", log_book="log book")
+OTHER = GuildId("66")
 JOB_A = "cron('a', '* * * * *', () => console.log('a of v1'))"
 NEVER_ENDS = "for (;;) await new Promise((r) => setTimeout(r, 5))"
 
 
-class CronWorker(Worker):
-    """A worker without an actor system; the test plays all others."""
+class CronWorker(RecordedWorker):
+    """Its wall clock is the test's."""
+
+    PEERS: ClassVar[Peers] = Peers(
+        router="router", gateway="gateway", cron="cron", deployer="deployer", log_book="log book"
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.now_s = float(NOON_S)
-        self.sent: list[tuple[Any, Any]] = []
-        self.later: list[tuple[float, Callable[[], None]]] = []
 
-    def send(self, to: Any, message: Any) -> None:
-        self.sent.append((to, message))
-
-    def after(self, delay_s: float, function: Callable[[], None]) -> int:
-        self.later.append((time.monotonic() + delay_s, function))
-        return len(self.later)
-
-    def begin(self, settings: Settings) -> None:
-        self.settings, self.peers = settings, PEERS
-        self.bridge = AsyncBridge("worker 0")
-        self._bridge_open = True
-        self.on_start(Start(req_id=ReqId("start"), settings=settings, peers=PEERS, name="worker 0", worker_id=0))
+    def on_start(self, msg: Start) -> object:
+        started = super().on_start(msg)
         self._host.wall_clock = lambda: self.now_s
-        self.until(lambda: self.answer("start"))
-
-    def until(self, condition: Callable[[], T], within_s: float = 10.0) -> T:
-        deadline = time.monotonic() + within_s
-        while not (value := condition()):
-            assert time.monotonic() < deadline, self.sent[-5:]
-            select.select([self._host.fileno()], [], [], 0.01)
-            self.receiveMessage(WatchMessage([self._host.fileno()]), None)
-            now_s = time.monotonic()
-            due = [function for at_s, function in self.later if at_s <= now_s]
-            self.later = [entry for entry in self.later if entry[0] > now_s]
-            for function in due:
-                function()
-            self.flush()
-        return value
-
-    def got(self, kind: type[T]) -> list[T]:
-        return [message for _, message in self.sent if type(message) is kind]
-
-    def answer(self, req_id: str) -> Any:
-        return next((m for m in self.got(Ok) + self.got(Failed) if m.req_id == req_id), None)
-
-    def asks(self, message: Any) -> Any:
-        self.receiveMessage(message, "router")
-        return self.until(lambda: self.answer(message.req_id))
-
-    def load(self, script: str, req_id: str = "load", guild_id: GuildId = GUILD) -> Any:
-        return self.asks(LoadIsolate(req_id=ReqId(req_id), guild_id=guild_id, script=script, source_map=None))
+        return started
 
     def tick(self, after_noon_s: float) -> None:
         self.now_s = NOON_S + after_noon_s
         self.receiveMessage(CronTick(now_us=int(self.now_s * 1e6), tick_no=1), "cron")
 
     def listed(self, guild_id: GuildId = GUILD) -> list[dict]:
-        number = len(self.sent)
-        return self.asks(ListCronJobs(req_id=ReqId(f"list {number}"), guild_id=guild_id)).value
+        return self.asks(ListCronJobs(req_id=self.new_id("list"), guild_id=guild_id)).value
 
     def until_quiet(self) -> None:
         """Until no run is under way."""
@@ -108,25 +64,10 @@ class CronWorker(Worker):
         told = self.got(CronDue)[-1].due_s
         return None if told is None else told - NOON_S
 
-    def end(self) -> None:
-        assert self._host.close_all(10.0)
-        self.bridge.close()
-        self._local.shutdown()
-
 
 @pytest.fixture
-def make_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., CronWorker]]:
-    monkeypatch.setattr(worker_module, "limit_process", lambda start: None)  # the process is pytest's
-    made: list[CronWorker] = []
-
-    def make(**runtime: Any) -> CronWorker:
-        made.append(CronWorker())
-        made[-1].begin(Settings(data_dir=tmp_path, runtime=RuntimeSettings(**({"max_workers": 64} | runtime))))
-        return made[-1]
-
-    yield make
-    for each in made:
-        each.end()
+def make_worker(begin_worker: Callable[..., CronWorker]) -> Callable[..., CronWorker]:
+    return lambda **runtime: begin_worker(CronWorker(), runtime)
 
 
 def outcomes(worker: CronWorker) -> dict[str, Any]:
@@ -138,7 +79,7 @@ def test_given_a_job_of_v1_when_v2_fails_to_load_then_it_still_runs_on_v1(make_w
     worker = make_worker()
     worker.load(JOB_A)
 
-    failed = worker.load("throw new Error('v2 is broken')", "second")
+    failed = worker.load("throw new Error('v2 is broken')")
     worker.tick(60)
     worker.until_quiet()
 
@@ -152,11 +93,11 @@ def test_given_a_job_of_v1_when_v2_declares_one_and_throws_then_only_v3_changes_
     worker = make_worker()
     worker.load(JOB_A)
 
-    worker.load("cron('b', '* * * * *', () => {}); throw new Error('after all not')", "second")
+    worker.load("cron('b', '* * * * *', () => {}); throw new Error('after all not')")
     worker.tick(60)
     worker.until_quiet()
     of_v1 = outcomes(worker)
-    worker.load("cron('c', '* * * * *', () => {})", "third")
+    worker.load("cron('c', '* * * * *', () => {})")
     worker.tick(120)
     worker.until_quiet()
 
@@ -223,22 +164,12 @@ def test_given_a_clock_that_is_set_back_when_that_is_seen_then_jobs_do_not_wait_
 def test_given_a_job_that_waits_for_seconds_when_another_guild_gets_an_event_then_that_is_answered_at_once(make_worker):
     worker = make_worker(cron_timeout_s=30)
     worker.load(f"cron('slow', '* * * * *', async () => {{ {NEVER_ENDS} }})")
-    worker.load("on('messageCreate', () => {})", "other", OTHER)
+    worker.load("on('messageCreate', () => {})", OTHER)
     worker.tick(60)
 
     started_s = time.monotonic()
-    frame = DispatchFrame(
-        number=1,
-        ack=0,
-        wants_ack=False,
-        epoch="router",
-        seqs=(1,),
-        guild_ids=(OTHER,),
-        names=("messageCreate",),
-        payloads=('{"id":"1"}',),
-    )
-    worker.receiveMessage(frame, "router")
-    worker.until(lambda: [row for frame in worker.got(WorkerFrame) for row in frame.done])
+    worker.dispatch(1, "", guild_id=OTHER)
+    worker.until(worker.done)
 
     assert time.monotonic() - started_s < 1
     assert worker.listed()[0]["running"]
@@ -272,17 +203,7 @@ def test_given_skip_if_running_when_a_run_goes_on_for_two_minutes_then_one_time_
     worker.tick(60)
     worker.until(lambda: worker.listed()[0]["running"])
     worker.tick(120)
-    frame = DispatchFrame(
-        number=1,
-        ack=0,
-        wants_ack=False,
-        epoch="router",
-        seqs=(1,),
-        guild_ids=(GUILD,),
-        names=("messageCreate",),
-        payloads=('{"id":"1"}',),
-    )
-    worker.receiveMessage(frame, "router")
+    worker.dispatch(1, "")
     worker.until_quiet()
     worker.tick(180)
 
@@ -308,7 +229,7 @@ def test_given_a_redeploy_without_jobs_when_the_minute_comes_then_nothing_runs(m
     worker = make_worker()
     worker.load(JOB_A)
 
-    worker.load("on('messageCreate', () => {})", "second")
+    worker.load("on('messageCreate', () => {})")
     worker.tick(60)
 
     assert worker.listed() == []

@@ -193,7 +193,7 @@ def test_given_a_new_router_when_guilds_leave_then_it_hears_of_the_frozen_one_an
     other = GuildId("66")
     worker.load(REPLIES)
     moved_out(worker, epoch=5)
-    worker.load(REPLIES, other, "other")
+    worker.load(REPLIES, other)
     worker.dispatch(1, "a", guild_id=other)
     worker.until(worker.bodies)
     worker.receiveMessage(MoveOut(req_id=ReqId("late"), guild_id=other, epoch=6, limit_s=5), "router")
@@ -225,5 +225,5 @@ def test_given_a_frozen_guild_that_takes_too_much_memory_then_it_is_closed_and_d
     worker.until(lambda: not worker._isolates.has(GUILD))
 
     assert thaw(worker).code == "NOT_FOUND"
-    assert worker.load(REPLIES, req_id="again").value["replaced"] is False
+    assert worker.load(REPLIES).value["replaced"] is False
     assert worker._moves.frozen_guilds() == ()

@@ -69,7 +69,7 @@ def test_given_any_json_when_set_in_the_default_store_then_get_returns_what_was_
         return Promise.all(values.map((_, index) => kv.get('k' + index)))""")
     )
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     kept = ["text", "", 5, -0.25, True, False, None, [], {"a": [1, {"b": "é"}]}, '{"not":"parsed"}', "\ufffd"]
     assert worker.hears() == [kept]
@@ -86,7 +86,7 @@ def test_given_a_named_store_when_numbers_are_set_then_they_are_strings_as_ever(
             first, await s.list({ cursor: first.cursor }), await store('nobody').list(), await kv.get('5')]""")
     )
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     line = {"name": "5", "expiration": 4102444800, "metadata": {"by": "me"}}
     assert worker.hears() == [
@@ -116,7 +116,7 @@ def test_given_ttl_increment_and_conditions_when_used_then_each_does_one_step(kv
         return [...steps, (await kv.getWithMetadata('m')).metadata, await kv.get('n')]""")
     )
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     assert worker.hears() == [[None, True, 1, 5, 5, True, False, True, True, "d", {"x": 2}, None]]
 
@@ -147,7 +147,7 @@ def test_given_a_bad_call_when_made_then_the_script_gets_a_plain_error_with_text
     worker = kv_worker()
     worker.load(handler(body))
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     assert worker.hears() == [["Error", *error]]
 
@@ -162,7 +162,7 @@ def test_given_a_limit_on_writes_when_passed_then_the_script_is_told_and_the_oth
         return s.set('c', 1)""")
     )
 
-    worker.dispatch("one", "two")
+    worker.dispatch(1, "one", "two")
 
     refused = ["Error", "kv write rate limit exceeded; retry later", KvRateLimited.code]
     assert worker.hears(2) == [refused, refused]
@@ -182,7 +182,7 @@ def test_given_events_that_read_change_and_write_when_they_overlap_then_nothing_
     })"""
     )
 
-    worker.dispatch(*["go"] * 50)
+    worker.dispatch(1, *["go"] * 50)
 
     assert worker.hears() == [50]
     assert (worker.counters.dispatch_total, worker.counters.dispatch_errors) == (49, 0)
@@ -203,7 +203,7 @@ def test_given_a_hundred_writes_at_once_when_awaited_then_they_are_one_batch_wit
         return (await kv.list({ limit: 1000 })).keys.length""")
     )
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     assert worker.hears() == [101]
     assert worker.counters.kv_sets == 101
@@ -218,7 +218,7 @@ def test_given_too_many_operations_at_once_when_asked_for_then_those_beyond_are_
         return [all.filter((each) => each.status === 'fulfilled').length, all[29].reason.code]""")
     )
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     assert worker.hears() == [[20, "LIMIT_REACHED"]]
 
@@ -236,7 +236,7 @@ def test_given_much_work_with_stores_when_done_then_it_counts_as_the_guilds_proc
     charge = meters.charge
     meters.charge = lambda used_us, now_s: (charged.append(used_us), charge(used_us, now_s))
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     assert worker.hears() == ["done"]
     assert sum(charged) > 1000
@@ -251,9 +251,9 @@ def test_given_a_batch_that_takes_long_when_it_is_done_then_another_guild_does_n
     worker.load(handler(many))
     worker.load(handler("await kv.set('k', text); return 'one'"), OTHER)
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
     worker.until(lambda: GUILD in worker._kv._lanes and len(worker._kv._lanes[GUILD]))
-    worker.dispatch("go", guild_id=OTHER)
+    worker.dispatch(2, "go", guild_id=OTHER)
 
     assert worker.hears(2) == ["one", "many"]
     reply = worker.call(KvReadUsage(store="default"))
@@ -271,7 +271,7 @@ def test_given_a_guild_when_its_script_writes_then_this_worker_has_its_stores_un
     worker.load(handler("await kv.set('k', text); return 'ok'"))
     assert not taken_by(other_owner)
 
-    worker.dispatch("value")
+    worker.dispatch(1, "value")
     worker.hears()
 
     assert taken_by(other_owner)
@@ -290,7 +290,7 @@ def test_given_another_owner_when_it_lets_go_then_what_was_asked_for_is_done(
     before = other_owner.open_guild(GUILD)
     before.set("default", "k", KvValue("theirs"))
 
-    worker.dispatch("ours")
+    worker.dispatch(1, "ours")
     worker.until(lambda: GUILD in worker._kv._lanes)
     before.close()
 
@@ -304,10 +304,10 @@ def test_given_a_handler_that_timed_out_waiting_for_its_stores_when_they_open_th
     worker.load(handler("if (text === 'late') await kv.set('late', 1); else return kv.get('late')"))
     before = other_owner.open_guild(GUILD)
 
-    worker.dispatch("late")
+    worker.dispatch(1, "late")
     assert worker.outcomes(1) == [Outcome.TIMED_OUT]
     before.close()
-    worker.dispatch("look", first_seq=2)
+    worker.dispatch(2, "look")
 
     assert worker.hears() == [None]
 
@@ -320,7 +320,7 @@ def test_given_stores_that_never_come_free_when_waited_for_then_the_script_is_to
     worker.load(handler("return kv.get('k')"))
     other_owner.open_guild(GUILD)
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     name, text, code = worker.hears()[0]
     assert (name, code) == ("Error", Unavailable.code)
@@ -343,7 +343,7 @@ def test_given_a_large_store_when_first_used_then_it_is_opened_beside_the_worker
         handler("return [(await kv.get('k499')).length, (await kv.list({ prefix: 'k49', limit: 3 })).keys.length]")
     )
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     assert worker.hears() == [[1000, 3]]
     assert len(works) == 1
@@ -362,13 +362,13 @@ def test_given_a_large_store_that_opens_slowly_when_a_handler_waits_for_it_then_
     monkeypatch.setattr(worker._kv, "beside", lambda work, then: beside(lambda: (opened.wait(10), work())[1], then))
     worker.load(handler("if (text === 'spin') { await kv.get('k'); for (;;) await null } return kv.get('k')"))
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
     late_s = time.monotonic() + 0.5
     worker.until(lambda: time.monotonic() > late_s)
     opened.set()
 
     assert worker.hears() == ["v"]
-    worker.dispatch("spin", first_seq=2)
+    worker.dispatch(2, "spin")
     assert worker.outcomes(2)[1] == Outcome.TIMED_OUT
 
 
@@ -377,7 +377,7 @@ def test_given_a_release_when_the_router_asks_for_it_then_it_is_answered_once_an
 ) -> None:
     worker = kv_worker({"durability": "always"})
     worker.load(handler("await kv.set('k', text); return 'ok'"))
-    worker.dispatch("value")
+    worker.dispatch(1, "value")
     worker.hears()
 
     worker.receiveMessage(ReleaseKv(req_id=ReqId("release"), guild_id=GUILD), "router")
@@ -393,7 +393,7 @@ def test_given_a_guild_without_script_when_nobody_calls_for_a_while_then_its_sto
     worker = kv_worker({"durability": durability})
     worker.call(KvCreateStore(store="s"))
     worker.load(handler("return kv.get('k')"), OTHER)
-    worker.dispatch("go", guild_id=OTHER)
+    worker.dispatch(1, "go", guild_id=OTHER)
     worker.hears()
     now_s = worker._kv.now_s()
 
@@ -445,7 +445,7 @@ def test_given_a_client_and_a_script_when_both_write_then_each_sees_the_other(kv
     worker.call(KvCreateStore(store="s"))
     worker.call(KvSetKey(store="s", key="k", value=KvValue("client")))
 
-    worker.dispatch("script")
+    worker.dispatch(1, "script")
 
     assert worker.hears() == ["client"]
     reply = worker.call(KvGetKey(store="s", key="k"))
@@ -463,9 +463,9 @@ def test_given_stores_that_come_and_go_when_the_deployer_fails_first_then_it_is_
     worker = kv_worker()
     worker.load(handler("await store(text).set('k', 1); return 'ok'"))
 
-    worker.dispatch("a")
+    worker.dispatch(1, "a")
     first = worker.until(worker.notes)[0]
-    worker.dispatch("b", first_seq=2)
+    worker.dispatch(2, "b")
     worker.hears(2)
     worker.receiveMessage(Failed(req_id=first.req_id, code=Unavailable.code, message="no"), "deployer")
     second = worker.until(lambda: worker.notes()[1:])[0]
@@ -485,7 +485,7 @@ def test_given_a_script_that_never_stops_asking_when_its_budget_is_used_up_then_
     worker.load("on('messageCreate', async (c) => { for (;;) await kv.get('k') })")
     session = worker.session()
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     worker.until(lambda: session._held_kv)
     assert session._meters.usage(0.0)["throttled"] == 1
@@ -511,7 +511,7 @@ def test_given_stores_in_postgres_when_used_then_no_call_waits_on_the_workers_th
         )
     )
 
-    worker.dispatch("a", "b", "c")
+    worker.dispatch(1, "a", "b", "c")
 
     assert worker.hears(3) == [[1, True, "a"], [2, False, "a"], [3, False, "a"]]
     reply = worker.call(KvListStores())
@@ -529,7 +529,7 @@ def test_given_a_postgres_that_is_away_when_asked_then_the_script_is_told_to_try
     worker = kv_worker({"backend": KvBackendKind.POSTGRES}, database_url=away)
     worker.load(handler("return kv.get('k')"))
 
-    worker.dispatch("go")
+    worker.dispatch(1, "go")
 
     name, _, code = worker.hears()[0]
     assert (name, code) == ("Error", Unavailable.code)
