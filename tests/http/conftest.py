@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
-from aiohttp import ClientResponse, ClientSession, CookieJar
+from aiohttp import ClientResponse, ClientSession, CookieJar, web
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from yarl import URL
 
 from flora.http.access import GuildAccess
@@ -282,3 +284,37 @@ async def make_entrance(make_host: HostFactory, valkey_url: str) -> AsyncIterato
 @pytest.fixture
 async def entrance(make_entrance: Callable[..., Awaitable[Entrance]]) -> Entrance:
     return await make_entrance()
+
+
+EXPORTS: dict[str, Any] = {"/v1/metrics": ExportMetricsServiceRequest, "/v1/traces": ExportTraceServiceRequest}
+
+
+@dataclass
+class Receiver:
+    """An OpenTelemetry receiver: answers as told, one status after the other, then 200; or never."""
+
+    statuses: list[int] = field(default_factory=list)
+    requests: list[tuple[str, str, Any]] = field(default_factory=list)  # path, key, what was exported
+    url: str = ""
+    silent: bool = False
+
+    async def handle(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        if self.silent:
+            await asyncio.Event().wait()
+        exported = EXPORTS[request.path].FromString(body)
+        self.requests.append((request.path, request.headers.get("x-key", ""), exported))
+        return web.Response(status=self.statuses.pop(0) if self.statuses else 200, text="no room")
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_post("/{tail:.*}", receiver.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield receiver
+    await runner.cleanup()

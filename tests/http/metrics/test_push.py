@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from aiohttp import web
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 from flora.http.metrics.push import MetricsPush
@@ -29,41 +25,9 @@ ANSWER = {
 }
 
 
-@dataclass
-class Receiver:
-    """Answers as told, one status after the other, then 200."""
-
-    statuses: list[int] = field(default_factory=list)
-    requests: list[tuple[str, str, ExportMetricsServiceRequest]] = field(default_factory=list)
-    url: str = ""
-    silent: bool = False
-
-    async def handle(self, request: web.Request) -> web.Response:
-        body = await request.read()
-        if self.silent:
-            await asyncio.Event().wait()
-        if body[:2] == b"\x1f\x8b":
-            body = gzip.decompress(body)
-        self.requests.append(
-            (request.path, request.headers.get("x-key", ""), ExportMetricsServiceRequest.FromString(body))
-        )
-        return web.Response(status=self.statuses.pop(0) if self.statuses else 200)
-
-    def metrics(self) -> dict[str, Metric]:
-        return {metric.name: metric for metric in self.requests[-1][2].resource_metrics[0].scope_metrics[0].metrics}
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/{tail:.*}", receiver.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield receiver
-    await runner.cleanup()
+def received(receiver: Any) -> dict[str, Metric]:
+    """What came last, by name."""
+    return {metric.name: metric for metric in receiver.requests[-1][2].resource_metrics[0].scope_metrics[0].metrics}
 
 
 class Pushing:
@@ -90,7 +54,7 @@ class Pushing:
 
 
 @pytest.fixture
-async def pushing(host: Any, receiver: Receiver) -> AsyncIterator[Pushing]:
+async def pushing(host: Any, receiver: Any) -> AsyncIterator[Pushing]:
     host.system.answers[ReadMetrics] = lambda _: ANSWER
     pushing = Pushing(host, receiver.url)
     pushing.push.start()
@@ -102,13 +66,13 @@ pytestmark = pytest.mark.service
 
 
 async def test_given_a_receiver_when_it_is_time_then_it_is_sent_everything_with_types_units_and_labels(
-    pushing: Pushing, receiver: Receiver
+    pushing: Pushing, receiver: Any
 ) -> None:
     await pushing.once()
 
     path, key, request = receiver.requests[0]
     facts = {each.key: each.value.string_value for each in request.resource_metrics[0].resource.attributes}
-    found = receiver.metrics()
+    found = received(receiver)
     total, isolates = found["flora_dispatch"].sum, found["flora_isolate_count"].gauge
     kv = found["flora_kv_operations"].sum.data_points[0]
     lateness = found["flora_cron_lateness_seconds"]
@@ -126,7 +90,7 @@ async def test_given_a_receiver_when_it_is_time_then_it_is_sent_everything_with_
 
 
 async def test_given_a_receiver_out_of_order_when_it_is_well_again_then_one_warning_and_one_line_were_told(
-    pushing: Pushing, receiver: Receiver, caplog: pytest.LogCaptureFixture
+    pushing: Pushing, receiver: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
     receiver.statuses = [500, 503, 500]
@@ -136,11 +100,11 @@ async def test_given_a_receiver_out_of_order_when_it_is_well_again_then_one_warn
     told = [record.action for record in caplog.records if record.name == "flora.http.metrics.push"]
     assert told == ["metrics_push_away", "metrics_push_back"]
     assert pushing.own.pushes == {"refused": 2, "failed": 1, "taken": 2}
-    assert receiver.metrics()["flora_dispatch"].sum.data_points[0].as_int == 7, "nothing that was lost is missing"
+    assert received(receiver)["flora_dispatch"].sum.data_points[0].as_int == 7, "nothing that was lost is missing"
 
 
 async def test_given_a_receiver_that_never_answers_when_pushed_to_then_the_server_goes_on_and_it_is_counted(
-    pushing: Pushing, receiver: Receiver, host: Any
+    pushing: Pushing, receiver: Any, host: Any
 ) -> None:
     receiver.silent = True
     pushed = asyncio.ensure_future(pushing.once())
@@ -152,7 +116,7 @@ async def test_given_a_receiver_that_never_answers_when_pushed_to_then_the_serve
     assert pushing.own.pushes == {"failed": 1}
 
 
-async def test_given_nobody_at_the_address_when_pushed_to_then_it_is_counted(host: Any, receiver: Receiver) -> None:
+async def test_given_nobody_at_the_address_when_pushed_to_then_it_is_counted(host: Any, receiver: Any) -> None:
     host.system.answers[ReadMetrics] = lambda _: ANSWER
     pushing = Pushing(host, "http://127.0.0.1:9")
     pushing.push.start()
