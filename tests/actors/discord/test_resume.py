@@ -28,6 +28,15 @@ async def killed(connected: Any) -> ShardSession:
     return replace(session, sequence=sequence)
 
 
+@pytest.fixture
+async def killed_session(simulator: RunningSimulator, connect: Any, eventually: Any) -> tuple[Any, ShardSession]:
+    """A guild, and the session of a gateway that was killed once it was ready."""
+    guild = simulator.add_guild()
+    first = await connect(simulator.api_base)
+    await eventually.soon(lambda: first.ready)
+    return guild, await killed(first)
+
+
 async def resumed(connect: Any, simulator: RunningSimulator, session: ShardSession, wanted: str) -> Any:
     connected = await connect(simulator.api_base, at_once=False)
     connected.service.sink.subscribe([(wanted, ["messageCreate"])])
@@ -65,12 +74,9 @@ async def test_given_a_killed_gateway_when_the_next_resumes_then_it_gets_what_wa
 
 @service
 async def test_given_a_session_that_discord_has_forgotten_then_the_shard_identifies(
-    simulator: RunningSimulator, connect: Any, eventually: Any
+    simulator: RunningSimulator, connect: Any, eventually: Any, killed_session: tuple[Any, ShardSession]
 ) -> None:
-    guild = simulator.add_guild()
-    first = await connect(simulator.api_base)
-    await eventually.soon(lambda: first.ready)
-    session = await killed(first)
+    guild, session = killed_session
 
     second = await resumed(connect, simulator, replace(session, session_id="forgotten"), guild.id)
     await eventually.soon(lambda: second.ready, within_s=10.0)
@@ -81,12 +87,9 @@ async def test_given_a_session_that_discord_has_forgotten_then_the_shard_identif
 
 @service
 async def test_given_a_resume_address_that_does_not_answer_then_the_usual_one_is_tried(
-    simulator: RunningSimulator, connect: Any, eventually: Any
+    simulator: RunningSimulator, connect: Any, eventually: Any, killed_session: tuple[Any, ShardSession]
 ) -> None:
-    guild = simulator.add_guild()
-    first = await connect(simulator.api_base)
-    await eventually.soon(lambda: first.ready)
-    session = await killed(first)
+    guild, session = killed_session
     simulator.post(guild, "meanwhile")
 
     second = await resumed(connect, simulator, replace(session, resume_url="ws://127.0.0.1:1"), guild.id)
@@ -98,12 +101,9 @@ async def test_given_a_resume_address_that_does_not_answer_then_the_usual_one_is
 
 @service
 async def test_given_a_session_of_another_number_of_shards_then_it_is_not_resumed(
-    simulator: RunningSimulator, connect: Any, eventually: Any
+    simulator: RunningSimulator, connect: Any, eventually: Any, killed_session: tuple[Any, ShardSession]
 ) -> None:
-    guild = simulator.add_guild()
-    first = await connect(simulator.api_base)
-    await eventually.soon(lambda: first.ready)
-    session = await killed(first)
+    guild, session = killed_session
 
     second = await resumed(connect, simulator, replace(session, shard_count=2), guild.id)
     await eventually.soon(lambda: second.ready)
