@@ -108,6 +108,5 @@ def _delay(intent: Any, current_time: float | None = None) -> timedelta:
     again after a millisecond.
     Can go when tests/actors/test_library_fixes.py passes without it.
     """
-    if getattr(intent, "_awaitingTXSlot", False):
-        return min(_original_delay(intent, current_time), WAITING_SEND_POLL)
-    return library_speed.delay(intent, current_time)
+    delay = _original_delay(intent, current_time)
+    return min(delay, WAITING_SEND_POLL) if getattr(intent, "_awaitingTXSlot", False) else delay

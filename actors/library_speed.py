@@ -10,21 +10,15 @@ import select
 import selectors
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 from thespian.system import isInternalActorSystemMessage, simpleSystemBase
-from thespian.system.timing import currentTime
-from thespian.system.transport import IPBase, ReceiveEnvelope, TCPTransport, TransmitIntent, asyncTransportBase
+from thespian.system.transport import ReceiveEnvelope, TCPTransport, TransmitIntent
 
 from flora.actors.wire import RefusedPacket, reading_from
 from flora.messages.base import Message
 
-_NO_TIME = timedelta(0)
-
-_original_delay = TransmitIntent.delay
-_original_expiry = asyncTransportBase.asyncTransportBase._complete_expired_intents
 _original_send_step = TCPTransport.TCPTransport._next_XMIT_2
 _original_ack_step = TCPTransport.TCPTransport._next_XMIT_4
 _original_read = TCPTransport.TCPTransport._handleReadableIncoming
@@ -42,40 +36,11 @@ def install() -> None:
     TCPTransport.TCPTransport._next_XMIT_4 = _read_whole_ack
     TCPTransport.TCPTransport._handleReadableIncoming = _read_whole_packet
     TCPTransport.exclusive_processing = _Exclusively
-    TCPTransport.IdleSocket.expired = _is_idle_socket_expired
-    asyncTransportBase.asyncTransportBase._complete_expired_intents = _end_expired
-    IPBase.IPActorAddress.__hash__ = _hash_of_address
     TransmitIntent.identify = ReceiveEnvelope.identify = _short_name
     simpleSystemBase.actor_base_receive = _receive_unlogged
     simpleSystemBase.ActorSystemBase._realizeWakeups = _realize_wakeups
     simpleSystemBase.ActorSystemBase._runSends = _run_sends
     simpleSystemBase.ActorSystemBase._runSingleSend = _run_send
-
-
-def delay(intent: Any, current_time: float | None = None) -> timedelta:
-    """How long a send may sleep: until it is over, unless it pauses or is to be tried again; the library makes six clocks to find out."""
-    state = intent.__dict__
-    if "_retryTime" in state or "_pauseUntil" in state or "_awaitingTXSlot" in state:
-        return _original_delay(intent, current_time)  # type: ignore[no-any-return]
-    left_s = intent._quitTime._time_to_quit - (current_time or currentTime())
-    return timedelta(seconds=left_s) if left_s > 0 else _NO_TIME
-
-
-def _end_expired(transport: Any) -> tuple[int, bool]:
-    """The library's look for queued sends that took too long, where any are queued."""
-    if not transport._aTB_queuedPendingTransmits:
-        return 0, False
-    return _original_expiry(transport)  # type: ignore[no-any-return]
-
-
-def _is_idle_socket_expired(idle: Any) -> bool:
-    """Whether a socket without traffic is to be closed; the library asks for each of them at every turn of its loop."""
-    return bool(currentTime() >= idle.validity._time_to_quit)
-
-
-def _hash_of_address(address: Any) -> int:
-    """The library's hash of an address, which builds three tuples; its tables of sockets ask for it twenty times per message."""
-    return hash(address.sockname)
 
 
 @dataclass(frozen=True, slots=True)
