@@ -89,7 +89,7 @@ class Launcher:
     def _services(self) -> Iterator[Settings]:
         """Starts the servers that no URL is configured for; stops them at the end."""
         settings = self._settings
-        folder = DataFolder.open(settings.data_dir)
+        folder = self._folder = DataFolder.open(settings.data_dir)
         self._supervisor = ServiceSupervisor(
             folder, postgres=settings.database.url is None, cache=settings.cache.url is None
         )
@@ -167,7 +167,9 @@ class Launcher:
         say(f"started in {time.monotonic() - self._started_s:.1f} s")
         address, port = facts["http"]["address"], facts["http"]["port"]
         shown = "127.0.0.1" if address in {"0.0.0.0", "::"} else address
-        print(f"flora is ready on http://{shown}:{port}", flush=True)
+        url = f"http://{shown}:{port}"
+        self._folder.announce(url)
+        print(f"flora is ready on {url}", flush=True)
 
     def _serve(self, running: system.RunningSystem) -> str | None:
         """Keeps the servers alive until a signal (None) or a fatal error (its text)."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from urllib.parse import urlsplit
 
-from flora.scripts.cli import user_config
+from flora.scripts.cli import this_folder, user_config
 from flora.scripts.cli.arguments import Args
 from flora.scripts.cli.connection import ApiClient, chosen_api_url, connect, is_loopback
 from flora.scripts.cli.errors import CliError
 
 SECRET_VARIABLE = "FLORA_OPERATOR_SECRET"
-_UNUSED_SECRETS = {"API_SECRET": "-" * 32, "SECRETS_MASTER_KEY": "0" * 64, "CLUSTER_SECRET": "-" * 32}
 
 
 def connect_as_operator(args: Args) -> ApiClient:
@@ -38,19 +37,4 @@ def connect_as_either(args: Args) -> ApiClient:
 
 
 def _secret_of_this_host(api_url: str) -> str | None:
-    from urllib.parse import urlsplit
-
-    from flora.messages.errors import ConfigError
-    from flora.storage.config import load_settings_and_warnings
-
-    if not is_loopback(urlsplit(api_url).hostname or ""):
-        return None
-    environ = {**os.environ, **_UNUSED_SECRETS}
-    try:
-        # The first look makes nothing: in a folder where no flora has run there is no secret to be found.
-        folder = load_settings_and_warnings({**environ, "API_OPERATOR_SECRET": "-"}, Path.cwd())[0].data_dir
-        if not (folder / "secrets").is_dir():
-            return None
-        return load_settings_and_warnings(environ, Path.cwd())[0].api.operator_secret
-    except (ConfigError, OSError):
-        return None
+    return this_folder.operator_secret() if is_loopback(urlsplit(api_url).hostname or "") else None

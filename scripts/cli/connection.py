@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 from flora.messages.version import VERSION
-from flora.scripts.cli import user_config
+from flora.scripts.cli import this_folder, user_config
 from flora.scripts.cli.arguments import Args
 from flora.scripts.cli.errors import ApiError, CliError, Unreachable, UsageError
 
@@ -157,8 +157,9 @@ def connect(args: Args, *, as_somebody: bool = True) -> ApiClient:
 
 
 def chosen_api_url(args: Args, kept: Mapping[str, Any]) -> str:
-    """The API's URL: flag, then FLORA_API_URL, then cli.json, then a flora on this machine."""
-    text = args.api or os.environ.get("FLORA_API_URL") or kept.get("apiUrl") or DEFAULT_API_URL
+    """The API's URL: flag, then FLORA_API_URL, then cli.json, then a flora that runs in this folder, then one on this machine."""
+    given = args.api or os.environ.get("FLORA_API_URL") or kept.get("apiUrl")
+    text = given or this_folder.api_url() or DEFAULT_API_URL
     parts = urllib.parse.urlsplit(str(text))
     try:
         valid = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port)

@@ -1,6 +1,6 @@
 """The data folder: one owner at a time, and where in it the embedded servers live.
 
-<data_dir>/flora.lock          held by the running copy; its first line is that copy's pid
+<data_dir>/flora.lock          held by the running copy; its lines are that copy's pid and, when it serves, its URL
 <data_dir>/secrets/            made by flora.storage.secret_files
 <data_dir>/services/postgres/  cluster and its passwords, made whole or not at all
 <data_dir>/services/valkey/    append-only file
@@ -70,12 +70,31 @@ class DataFolder:
         own_folder(run, identity)
         return run
 
+    def announce(self, url: str) -> None:
+        """Lets others on this host know where this copy serves: see `announced`."""
+        assert self._lock is not None
+        os.pwrite(self._lock, f"{os.getpid()}\n{url}\n".encode(), 0)
+
     def close(self) -> None:
         if self._lock is not None:
             if self._short_run is not None:
                 shutil.rmtree(self._short_run, ignore_errors=True)
             os.close(self._lock)
             self._lock = None
+
+
+def announced(data_dir: Path) -> str | None:
+    """URL of the copy that runs on this data folder; None: none does, or it does not serve yet."""
+    try:
+        with (data_dir / "flora.lock").open("rb") as lock:
+            lines = lock.read(1024).decode(errors="replace").splitlines()
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return lines[1] if len(lines) > 1 else None
+    except OSError:
+        pass
+    return None
 
 
 def own_folder(path: Path, identity: Identity) -> None:
@@ -118,7 +137,7 @@ def _take(lock: int, path: Path, deadline: float) -> None:
 
 def _owner(lock: int) -> int | None:
     with suppress(ValueError):
-        return int(os.pread(lock, 32, 0))
+        return int(os.pread(lock, 32, 0).split(b"\n")[0])
     return None  # it has the lock and is about to write its pid
 
 

@@ -20,6 +20,7 @@ from flora.messages.gateway import CheckGuildAccess
 from flora.messages.lifecycle import DescribeSystem
 from flora.messages.logs import FollowLogs
 from flora.messages.version import VERSION
+from flora.storage.embedded.folder import DataFolder, announced
 
 pytestmark = pytest.mark.service
 
@@ -91,6 +92,24 @@ async def test_the_api_comes_from_the_flag_then_the_environment_then_the_file(fl
 
     assert [by_file.code, by_environment.code, by_flag.code] == [0, 1, 0]
     assert by_file.out == "ok\n"
+
+
+async def test_given_no_api_when_a_flora_runs_in_the_folder_then_it_is_asked_as_long_as_it_runs(
+    flora: Any, api: Any
+) -> None:
+    flora.environment["FLORA_TOKEN"] = ""
+    (flora.project / "config.toml").write_text('data_dir = "state"\n')
+    state = flora.project / "state"
+    running = DataFolder.open(state)
+
+    before = announced(state)
+    running.announce(api.url.removesuffix("/api"))
+    done = await flora.run("health")
+    running.close()
+
+    assert before is None
+    assert (done.code, done.out) == (0, "ok\n")
+    assert announced(state) is None
 
 
 async def test_health_needs_no_token_and_tells_the_stage_on_request(flora: Any, api: Any) -> None:
