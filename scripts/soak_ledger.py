@@ -44,6 +44,7 @@ on('messageCreate', async (msg) => {
 """
 """`VERSION` stands for a text without colons, another one for each deployment."""
 MOST_LISTED: Final = 3
+STORY_EVENTS: Final = 3
 MAX_BURST: Final = 100_000
 TOLD_FAILED: Final = "dispatch failed: "
 
@@ -65,6 +66,9 @@ class GuildLedger:
     unsent: set[int] = field(default_factory=set)  # the script was told that its reply may not have arrived
     newest_answered: int = -1
     failed: int = 0  # lines of the guild's log that say an event failed: with its worker, or at its time limit
+    loaded_again: int = (
+        0  # deploys of which it was not known what came of them: the version before may have been loaded twice
+    )
 
     def note_reply(self, text: str) -> None:
         """A message of the bot's."""
@@ -89,6 +93,13 @@ class GuildLedger:
         found = [f"event {place} of life {life}" for life, place in self.replies.get(number, [])]
         counted = f", {self.counts[number]} by its store" if number in self.counts else ""
         return (" and ".join(found) or "no reply") + counted
+
+    def story_before(self, number: int) -> str:
+        """The same of the events that were started before it, as far as their order is known."""
+        order = [one for one in self._in_order_of_start() if one in self.counts]
+        at = order.index(number) if number in order else 0
+        told = "; ".join(f"event {one}: {self.story(one)}" for one in order[max(0, at - STORY_EVENTS) : at])
+        return told and f"before it {told}"
 
     @property
     def unanswered(self) -> list[int]:
@@ -116,18 +127,26 @@ class GuildLedger:
         """Events at which the store's count was not higher than at the event before: another one wrote, or a write was lost.
 
         Between two versions of a script only that no count comes twice: what a replaced isolate has begun may ask for its store while
-        the next one has begun with newer events.
+        the next one has begun with newer events. So it is where a version replaces itself, see `loaded_again`.
         """
+        may_overlap = self.loaded_again
         counted = [number for number in self._in_order_of_start() if number in self.counts]
         seen = Counter(self.counts[number] for number in counted)
         wrong = [number for number in counted if seen[self.counts[number]] > 1]
         for earlier, later in pairwise(counted):
-            if self._version(earlier) == self._version(later) and self.counts[later] < self.counts[earlier]:
+            if self._version(earlier) != self._version(later) or self.counts[later] > self.counts[earlier]:
+                continue
+            if may_overlap and self._life(earlier) != self._life(later):
+                may_overlap -= 1
+            elif self.counts[later] < self.counts[earlier]:
                 wrong.append(later)
         return wrong
 
+    def _life(self, number: int) -> str:
+        return self.replies[number][0][0]
+
     def _version(self, number: int) -> str:
-        return self.replies[number][0][0].partition(":")[0]
+        return self._life(number).partition(":")[0]
 
     def _in_order_of_start(self) -> list[int]:
         lives: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -197,7 +216,16 @@ def problems(ledgers: Mapping[str, GuildLedger], kills: Sequence[Kill], *, shed:
 
 def _listed(what: str, numbers: Sequence[int], ledger: GuildLedger, kills: Sequence[Kill]) -> list[str]:
     shown = [
-        f"event {n} {what}, {ledger.story(n)}; {nearest_kill(kills, ledger.sent.get(n, 0.0))}"
+        "; ".join(
+            filter(
+                None,
+                (
+                    f"event {n} {what}, {ledger.story(n)}",
+                    ledger.story_before(n),
+                    nearest_kill(kills, ledger.sent.get(n, 0.0)),
+                ),
+            )
+        )
         for n in numbers[:MOST_LISTED]
     ]
     more = len(numbers) - len(shown)

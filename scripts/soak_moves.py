@@ -87,6 +87,8 @@ class MovesSoak(Soak):
             return
         answer, text = self._ask(*_request(order))
         self._answers[order.act][answer] += 1
+        if order.act is Act.DEPLOY and answer == "503":
+            self._traffic.ledgers[order.guild_id].loaded_again += 1
         if answer not in DEFINITE:
             at = f"at {self._traffic.now_s():.1f} s"
             self._wrong.append(f"{order.act} {order.guild_id or order.number} {at} was answered {answer}: {text}")

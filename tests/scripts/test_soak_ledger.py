@@ -103,7 +103,22 @@ def test_given_a_store_that_counts_on_over_lives_and_gaps_then_there_is_nothing_
 def test_given_a_store_that_goes_back_then_a_write_was_lost():
     found = problems({"7": ledger_of(2, "0-0 v:a 1 5", "0-1 v:b 1 4")}, [])
 
-    assert found == ["event 1 of guild 7 was miscounted, event 1 of life v:b, 4 by its store; no kill"]
+    (told,) = found
+    assert told.startswith("event 1 of guild 7 was miscounted, event 1 of life v:b, 4 by its store; ")
+    assert told.endswith("before it event 0: event 1 of life v:a, 5 by its store; no kill")
+
+
+def test_given_a_version_that_was_loaded_again_when_its_store_goes_back_once_then_there_is_nothing_to_say_but_a_second_time():
+    once = ledger_of(2, "0-0 v:a 1 5", "0-1 v:b 1 4")
+    twice = ledger_of(3, "0-0 v:a 1 5", "0-1 v:b 1 4", "0-2 v:c 1 3")
+    within = ledger_of(2, "0-0 v:a 1 5", "0-1 v:a 2 4")
+    for ledger in (once, twice, within):
+        ledger.loaded_again = 1
+
+    assert problems({"7": once}, []) == []
+    assert once.miscounted == []
+    assert twice.miscounted == [2]
+    assert within.miscounted == [1]
 
 
 def test_given_a_count_that_comes_twice_then_somebody_else_wrote_whatever_was_deployed():
