@@ -97,12 +97,12 @@ class Guild:
         return found
 
     def traces(self) -> list[list[TraceRecord]]:
-        """What was written down of the guild's events: the hops of each, as they began."""
+        """What was written down of the guild's events: the hops of each, as they began; of one moment, each after what it follows from."""
         found: dict[str, list[TraceRecord]] = {}
         for record in TraceReader(self.flora.folder / "data" / TRACES_FOLDER).records():
             if record.guild_id == self.id and record.kind == "event":
                 found.setdefault(record.trace, []).append(record)
-        return [sorted(hops, key=lambda hop: (hop.at_us, -hop.took_us)) for hops in found.values()]
+        return [_in_order(hops) for hops in found.values()]
 
     def log_line(self, text: str, within_s: float = 10.0) -> JsonObject:
         """The first log line that contains a text."""
@@ -346,6 +346,18 @@ class RunningFlora:
                 )
             )
         return guilds
+
+
+def _in_order(hops: list[TraceRecord]) -> list[TraceRecord]:
+    parents = {hop.span: hop.parent for hop in hops}
+
+    def depth(hop: TraceRecord) -> int:
+        span, found = hop.parent, 0
+        while span in parents and found < len(hops):
+            span, found = parents[span], found + 1
+        return found
+
+    return sorted(hops, key=lambda hop: (hop.at_us, depth(hop), -hop.took_us))
 
 
 def patience() -> float:
