@@ -159,7 +159,7 @@ def connect(args: Args, *, as_somebody: bool = True) -> ApiClient:
 def chosen_api_url(args: Args, kept: Mapping[str, Any]) -> str:
     """The API's URL: flag, then FLORA_API_URL, then cli.json, then a flora that runs in this folder, then one on this machine."""
     given = args.api or os.environ.get("FLORA_API_URL") or kept.get("apiUrl")
-    text = given or this_folder.api_url() or DEFAULT_API_URL
+    text = given or _url_in_this_folder() or DEFAULT_API_URL
     parts = urllib.parse.urlsplit(str(text))
     try:
         valid = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port)
@@ -168,6 +168,12 @@ def chosen_api_url(args: Args, kept: Mapping[str, Any]) -> str:
     if not valid or parts.query or parts.fragment or parts.username:
         raise UsageError(f"not an API URL: {text} (expected for example {DEFAULT_API_URL})")
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") or "/api", "", ""))
+
+
+def _url_in_this_folder() -> str | None:
+    """A folder may be anybody's: what it names is not asked, and given no token, unless it is on this machine."""
+    url = this_folder.api_url()
+    return url if url and is_loopback(urllib.parse.urlsplit(url).hostname or "") else None
 
 
 def is_loopback(host: str) -> bool:

@@ -112,6 +112,18 @@ async def test_given_no_api_when_a_flora_runs_in_the_folder_then_it_is_asked_as_
     assert announced(state) is None
 
 
+async def test_given_a_folder_that_names_another_machine_when_nothing_else_is_said_then_it_is_not_asked(
+    flora: Any,
+) -> None:
+    running = DataFolder.open(flora.project / "data")
+    running.announce("http://elsewhere.invalid:3000")
+
+    done = await flora.run("list")
+    running.close()
+
+    assert "elsewhere" not in done.out + done.err
+
+
 async def test_health_needs_no_token_and_tells_the_stage_on_request(flora: Any, api: Any) -> None:
     api.system.answers[DescribeSystem] = lambda _: {"ready": False, "stage": "restoring"}
     flora.environment.update(FLORA_TOKEN="", FLORA_API_URL=api.url)
